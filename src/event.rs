@@ -1,0 +1,362 @@
+//! What happens in a run, as one line of its journal each. The same types live, on disk and in reports.
+
+use std::{collections::BTreeMap, io::Write};
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::failure::{Class, Failure};
+
+/// The version of the journal's format.
+pub const FORMAT: u32 = 1;
+
+/// One line of a journal.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Line {
+    /// Version of the format, 1.
+    pub v: u32,
+    /// Number of the line, from 0.
+    pub seq: u64,
+    /// When it was written, UTC, by the clock of the machine that ran the tool.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// SHA-256 of the previous line's exact bytes without its line feed; 64 zeros on the first line.
+    pub prev: String,
+    /// The step it is about; empty for the run itself.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub path: String,
+    /// JSON pointers of the values that were masked before writing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub masked: Vec<String>,
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The first line: what this run is, and what it works on.
+    RunStarted(Box<RunStarted>),
+    /// A later process goes on with the run.
+    RunResumed { tool: String, user: String, host: String, sites: BTreeMap<String, SiteRecord> },
+    /// An attempt at a step begins; `with` are its parameters with every template filled in.
+    StepStarted { uses: String, title: String, attempt: u32, with: Value },
+    /// The step's `when` was false, or an earlier step ended the run.
+    StepSkipped { why: String },
+    /// On disk before a change is sent: what is about to be sent, the n-th time.
+    Intent { key: String, n: u32, change: String, role: String, bucket: String, body: Value },
+    /// What became of an intent.
+    Receipt { key: String, n: u32, outcome: Outcome },
+    /// A question to a person is open.
+    Asked { key: String, question: Question },
+    /// A person, a flag or a passed deadline answered.
+    Answered { key: String, answer: Answer },
+    /// How far a long step has come.
+    Progress { progress: Progress },
+    /// An attempt failed and another one follows.
+    AttemptFailed { attempt: u32, failure: FailureRecord, again_in_seconds: f64 },
+    /// A file that belongs to the run, beside its journal.
+    Artifact { name: String, sha256: String, bytes: u64 },
+    /// A step is over.
+    StepEnded(Box<StepEnded>),
+    /// The steps are over, or were stopped; `finally` begins.
+    Finishing { why: Stop },
+    /// Told to stop at once: nothing more is done, `resume` goes on from here.
+    Interrupted { signal: Signal },
+    /// The last line of a run that came to its end.
+    RunEnded { verdict: Verdict, exit: u8, seconds: f64, waited_seconds: f64, rto: Option<Measured> },
+}
+
+/// What a run is and what it works on: the journal's first line.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct RunStarted {
+    pub run: String,
+    /// Name and version of the tool.
+    pub tool: String,
+    pub runbook: String,
+    /// SHA-256 of the runbook's bytes as they ran (`runbook.yaml` beside the journal).
+    pub runbook_sha256: String,
+    pub kind: RunbookKind,
+    pub user: String,
+    pub host: String,
+    pub inputs: Map<String, Value>,
+    pub sites: BTreeMap<String, SiteRecord>,
+    /// Checks waived on the command line, with the reason given.
+    #[serde(default)]
+    pub accepted: BTreeMap<String, String>,
+    /// When the damage began, if said: the recovery time is counted from here.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub since: Option<Timestamp>,
+    /// The recovery time objective, seconds.
+    #[serde(default)]
+    pub rto: Option<f64>,
+    /// Ids of the steps in order, then those of `finally`.
+    pub steps: Vec<String>,
+    pub finally: Vec<String>,
+    /// Steps whose failure is only a warning.
+    #[serde(default)]
+    pub warn_only: Vec<String>,
+}
+
+/// What a runbook is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunbookKind {
+    /// Rebuilds what was lost.
+    Recovery,
+    /// Changes nothing.
+    Verify,
+    /// Changes only scratch buckets.
+    Drill,
+}
+
+/// One site as it was when the run bound it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SiteRecord {
+    pub alias: String,
+    pub endpoint: String,
+    /// `None` while the site is unreachable.
+    pub deployment_id: Option<String>,
+    pub release: Option<String>,
+    /// Why the site could not be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreachable: Option<String>,
+}
+
+/// What became of an intent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Done; the server's answer as far as it matters.
+    Done(Value),
+    /// The server said no.
+    Refused(FailureRecord),
+    /// Found out later: it never happened.
+    NotDone(String),
+}
+
+/// A failure as it is journaled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FailureRecord {
+    pub what: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<Class>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+}
+
+impl From<&Failure> for FailureRecord {
+    fn from(failure: &Failure) -> Self {
+        Self {
+            what: failure.to_string(),
+            class: failure.class(),
+            code: failure.code().map(Into::into),
+            status: failure.status(),
+        }
+    }
+}
+
+/// A question to a person.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Question {
+    pub prompt: String,
+    /// The word that must be typed instead of a plain yes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub typed: Option<String>,
+    /// Who may answer (user names); empty: anybody.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub who: Vec<String>,
+    /// After this moment the answer is no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub until: Option<Timestamp>,
+}
+
+/// An answer to a question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Answer {
+    pub yes: bool,
+    /// The user who answered.
+    pub by: String,
+    pub how: How,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+}
+
+/// How an answer came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// Typed at the terminal of the run.
+    Terminal,
+    /// `--yes` on the command line.
+    Flag,
+    /// `firedrill approve`.
+    Approve,
+    /// Nobody answered in time.
+    Deadline,
+}
+
+/// Something that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Finding {
+    /// What kind of finding, in `snake_case`, e.g. `missing` or a check's id.
+    pub id: String,
+    pub text: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+impl Finding {
+    pub fn new(id: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { id: id.into(), text: text.into(), remedy: None }
+    }
+    #[must_use]
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+}
+
+/// How far a long step has come; what is not known is left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Progress {
+    /// What is going on, in a few words; a status of the server is quoted as it came.
+    pub what: String,
+    /// Versions done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done: Option<u64>,
+    /// Versions in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+    /// Bytes done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Bytes in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_bytes: Option<u64>,
+    /// Versions that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<u64>,
+    /// Versions a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// Seconds left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_seconds: Option<f64>,
+    /// Whether the target answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_online: Option<bool>,
+    /// Seconds since the last sign of life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_seconds: Option<f64>,
+}
+
+/// The end of a step.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct StepEnded {
+    pub verdict: StepVerdict,
+    /// What later steps read as `steps.<id>.<field>`; absent when the step broke.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Value>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<FailureRecord>,
+    /// Wall clock from the first attempt to the end.
+    pub seconds: f64,
+    /// Of these, waiting for a person.
+    pub waited_seconds: f64,
+}
+
+/// The verdict on one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StepVerdict {
+    /// It was done, and all of it holds.
+    Held,
+    /// It was done, and something does not hold.
+    NotHeld,
+    /// It could not be done.
+    Broke,
+    /// It was stopped by a signal.
+    Cancelled,
+}
+
+/// The verdict on a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Held,
+    NotHeld,
+    Broke,
+    Late,
+    Waiting,
+    Cancelled,
+}
+
+/// Why the steps are over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Stop {
+    /// The last step ended.
+    LastStep,
+    /// A step failed whose `on_failure` is `stop`.
+    Failed,
+    /// A signal came.
+    Signal(Signal),
+}
+
+/// A signal that ends a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Signal {
+    /// SIGINT, Ctrl-C: exit 130.
+    Interrupt,
+    /// SIGTERM: exit 143.
+    Terminate,
+}
+
+/// A measured objective.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Measured {
+    pub measured_seconds: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective_seconds: Option<f64>,
+}
+
+/// Keeps the record of a run. It may refuse, and then nothing may be changed.
+pub trait Recorder: Send + Sync {
+    /// Writes one event and gives back the line as it stands on disk. `Sync::Yes`: on disk when this returns.
+    fn record(&self, path: &str, event: Event, sync: Durable) -> Result<Line, Failure>;
+    /// A file of the run. It is journaled with its digest by `keep`.
+    fn artifact(&self, name: &str) -> Result<Box<dyn ArtifactFile>, Failure>;
+}
+
+/// Whether a line must be on disk before anything else happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durable {
+    Yes,
+    No,
+}
+
+/// A file of the run while it is written.
+pub trait ArtifactFile: Write + Send {
+    /// Closes the file (synced) and says what is in it.
+    fn close(self: Box<Self>) -> Result<Event, Failure>;
+}
+
+/// Watches a run. It cannot refuse: a closed terminal never stops a recovery.
+pub trait Observer: Send + Sync {
+    /// A line was recorded.
+    fn line(&self, line: &Line);
+    /// A step reports progress; more often than it is journaled.
+    fn progress(&self, path: &str, progress: &Progress);
+}

@@ -1,0 +1,1 @@
+//! One HTTP stack for the SDK and for our own signed requests.

@@ -1,0 +1,1 @@
+//! Small XML documents, read and written with every field they came with.
