@@ -9,6 +9,8 @@ pub mod event;
 pub mod failure;
 pub mod journal;
 pub mod observe;
+pub mod clock;
+pub mod log;
 pub mod problem;
 pub mod replay;
 pub mod report;

@@ -28,4 +28,7 @@ impl Node {
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         todo!()
     }
+
+    pub fn to_json(&self) -> serde_json::Value { todo!() }
+    pub fn text(&self) -> Option<String> { todo!() }
 }
