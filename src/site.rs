@@ -198,10 +198,3 @@ impl Site<Changes> {
         self.ledger.once(&self.wire, key, make).await
     }
 }
-
-impl Wire {
-    /// How long one request may take.
-    pub fn request_timeout(&self) -> Duration {
-        self.spec.request_timeout
-    }
-}
