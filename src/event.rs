@@ -84,6 +84,9 @@ pub struct RunStarted {
     pub host: String,
     pub inputs: Map<String, Value>,
     pub sites: BTreeMap<String, SiteRecord>,
+    /// The sites file the aliases were looked up in first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sites_file: Option<String>,
     /// Checks waived on the command line, with the reason given.
     #[serde(default)]
     pub accepted: BTreeMap<String, String>,

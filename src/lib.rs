@@ -3,6 +3,7 @@
 pub mod change;
 pub mod check;
 pub mod cli;
+pub mod commands;
 pub mod compare;
 pub mod engine;
 pub mod event;

@@ -15,6 +15,7 @@ use crate::{
     event::{Effect, Event, Finding, How, Line, Observer, Outcome, Progress, RunStarted, RunbookKind, StepEnded,
         StepStarted, StepVerdict, Stop},
     human::{bytes, count, duration},
+    replay::RunState,
 };
 
 /// Prints a run as it happens. A closed pipe is no reason to stop a recovery: what cannot be written is dropped.
@@ -48,6 +49,11 @@ impl Console {
     pub fn new(out: Box<dyn Write + Send>, live: bool) -> Self {
         let inner = Inner { out, bar: None, live, width: 14, begun: BTreeMap::new(), warn_only: Vec::new() };
         Self { inner: Mutex::new(inner) }
+    }
+
+    /// Shows what a run that is resumed works on.
+    pub fn begin(&self, state: &RunState) {
+        self.lock().header(&state.started);
     }
 
     /// Prints text between the lines of a run.
