@@ -340,6 +340,3 @@ mod tests {
         assert!(problem.span.unwrap().start >= 10, "{problem:?}");
     }
 }
-
-pub fn names(_: &Node) -> Vec<(crate::problem::Span, String)> { todo!() }
-pub fn names_in(_: &Expr) -> Vec<String> { todo!() }

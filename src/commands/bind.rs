@@ -209,7 +209,7 @@ pub(super) fn overlay(values: &mut Map<String, Value>, given: &[(String, String)
 fn from_file(path: &Path) -> Result<Map<String, Value>, Refusal> {
     let name = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|e| Refusal::refused(format!("{name}: cannot be read: {e}")))?;
-    let node = tree::parse_bytes(&bytes).map_err(|p| {
+    let (_, node) = tree::parse_bytes(&bytes).map_err(|p| {
         Refusal::refused(problem::render(&name, &String::from_utf8_lossy(&bytes), std::slice::from_ref(&p), false))
     })?;
     match node.to_json() {

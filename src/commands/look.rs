@@ -32,7 +32,7 @@ pub(super) fn check(files: &[PathBuf], json: bool) -> Result<Exit, Refusal> {
             Ok((_, warnings)) => (warnings, true),
             Err(problems) => (problems, false),
         };
-        all.extend(problem::to_json(&name, &source, &problems));
+        all.extend(problem::to_json(&name, &source, &problems).as_array().cloned().unwrap_or_default());
         if !problems.is_empty() {
             text.push_str(&problem::render(&name, &source, &problems, false));
             text.push('\n');
@@ -185,7 +185,7 @@ pub(super) fn steps(kind: Option<&str>, json: bool) -> Result<Exit, Refusal> {
         return Ok(Exit::Held);
     };
     let Some(kind) = steps::ALL.iter().find(|kind| kind.uses == name) else {
-        let help = problem::nearest(name, steps::ALL.iter().map(|kind| kind.uses));
+        let help = problem::did_you_mean(name, steps::ALL.iter().map(|kind| kind.uses));
         let hint = help.unwrap_or_else(|| "`firedrill steps` lists them".into());
         return Err(Refusal::refused(format!("there is no step kind `{name}`: {hint}")));
     };

@@ -125,7 +125,7 @@ impl StepRun<'_> {
         let with = template::render(&self.spec.with, &scope).map_err(broken)?;
         let step = (kind.bind)(&with).map_err(broken)?;
         let title = match &self.spec.title {
-            Some(title) => template::render(title, &scope).map_err(broken)?.text().unwrap_or_default(),
+            Some(title) => template::render(title, &scope).map_err(broken)?.as_str().unwrap_or_default().to_owned(),
             None => describe(&step),
         };
         let with = with.to_json();

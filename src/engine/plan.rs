@@ -160,7 +160,7 @@ fn describe_item(setup: &Setup, spec: &StepSpec, action: Action, unknown: &[&str
     let title = spec
         .title
         .as_ref()
-        .and_then(|title| template::render(title, &scope).ok()?.text())
+        .and_then(|title| template::render(title, &scope).ok()?.as_str().map(str::to_owned))
         .or_else(|| bound.as_ref().map(describe))
         .unwrap_or_else(|| spec.uses.clone());
     Item { id: spec.id.clone(), uses: spec.uses.clone(), title, action, with }
@@ -171,7 +171,7 @@ fn fill(node: &tree::Node, scope: &Value, unknown: &[&str]) -> Value {
     match &node.value {
         tree::Value::Map(entries) => entries
             .iter()
-            .filter_map(|(key, value)| Some((key.text()?, fill(value, scope, unknown))))
+            .filter_map(|(key, value)| Some((key.as_str()?.to_owned(), fill(value, scope, unknown))))
             .collect::<serde_json::Map<_, _>>()
             .into(),
         tree::Value::List(items) => items.iter().map(|item| fill(item, scope, unknown)).collect(),
@@ -182,7 +182,7 @@ fn fill(node: &tree::Node, scope: &Value, unknown: &[&str]) -> Value {
         | tree::Value::Str(_) => match template::render(node, scope) {
             Ok(value) => value.to_json(),
             Err(_) => {
-                let names: Vec<String> = template::names(node).into_iter().map(|(_, name)| name).collect();
+                let names = template::names(node).unwrap_or_default();
                 let step = named(&names, unknown).unwrap_or_else(|| "an earlier step".into());
                 Value::String(format!("{HOLE}{step}"))
             }
@@ -191,18 +191,17 @@ fn fill(node: &tree::Node, scope: &Value, unknown: &[&str]) -> Value {
 }
 
 fn depends_on(spec: &StepSpec, unknown: &[&str]) -> Option<String> {
-    let names: Vec<String> = template::names(&spec.with).into_iter().map(|(_, name)| name).collect();
-    named(&names, unknown).or_else(|| when_depends_on(spec, unknown))
+    named(&template::names(&spec.with).unwrap_or_default(), unknown).or_else(|| when_depends_on(spec, unknown))
 }
 
 fn when_depends_on(spec: &StepSpec, unknown: &[&str]) -> Option<String> {
-    named(&template::names_in(spec.when.as_ref()?), unknown)
+    named(&template::names_in(spec.when.as_ref()?).unwrap_or_default(), unknown)
 }
 
 /// The first of `unknown` that one of the names refers to.
-fn named(names: &[String], unknown: &[&str]) -> Option<String> {
+fn named(names: &[template::Name], unknown: &[&str]) -> Option<String> {
     names.iter().find_map(|name| {
-        let step = name.strip_prefix("steps.")?.split('.').next()?;
+        let step = name.path.strip_prefix("steps.")?.split('.').next()?;
         unknown.iter().find(|id| **id == step).map(|id| (*id).to_owned())
     })
 }
