@@ -30,7 +30,7 @@ use crate::{
     change::Change,
     failure::Failure,
     secret::Secret,
-    step::{Access, Changes},
+    step::{Access, Changes, Reads},
 };
 
 /// How to reach a site; comes from `sites.yaml`, `MC_HOST_<alias>` or MinIO client's `config.json`.
@@ -174,6 +174,13 @@ impl Wire {
 pub struct Site<A: Access> {
     pub(crate) wire: Arc<Wire>,
     pub(crate) ledger: A::Ledger,
+}
+
+impl Site<Reads> {
+    /// A handle for reading, of which anyone may make one.
+    pub fn reading(wire: Arc<Wire>) -> Self {
+        Self { wire, ledger: () }
+    }
 }
 
 impl<A: Access> Site<A> {

@@ -84,9 +84,9 @@ impl Keyring {
             Value::Env(name) => from_env(name),
             Value::File(path) => from_file(path),
         };
-        let fit = |secret: Secret| match secret.expose().bytes().all(|b| (b' '..=b'~').contains(&b)) {
-            true => Ok(secret),
-            false => Err("it holds characters that no credential has".into()),
+        let fit = |secret: Secret| {
+            let fits = secret.expose().bytes().all(|b| (b' '..=b'~').contains(&b));
+            if fits { Ok(secret) } else { Err("it holds characters that no credential has".into()) }
         };
         read.and_then(fit)
             .map_err(|why| Failure::refused(format!("the {what} of site `{}` cannot be read: {why}", self.alias)))

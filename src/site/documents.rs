@@ -66,11 +66,12 @@ fn versioning_of(root: &Element) -> Versioning {
 
 fn versioning_document(versioning: &Versioning) -> String {
     let status = if versioning.enabled { "Enabled" } else { "Suspended" };
-    let prefixes: String = versioning
-        .excluded_prefixes
-        .iter()
-        .map(|p| format!("<ExcludedPrefixes>{}</ExcludedPrefixes>", xml::element("Prefix", p)))
-        .collect();
+    let mut prefixes = String::new();
+    for prefix in &versioning.excluded_prefixes {
+        prefixes += "<ExcludedPrefixes>";
+        prefixes += &xml::element("Prefix", prefix);
+        prefixes += "</ExcludedPrefixes>";
+    }
     let folders = if versioning.exclude_folders { "<ExcludeFolders>true</ExcludeFolders>" } else { "" };
     format!(
         "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Status>{status}</Status>\
@@ -84,10 +85,10 @@ fn replication_of(root: &Element) -> Replication {
     Replication { role, rules }
 }
 
-fn replication_rule(rule: &Element, role: &str) -> Rule {
+fn replication_rule(rule: &Element, old_arn: &str) -> Rule {
     let destination = rule.text_at(&["Destination", "Bucket"]).trim();
     // Old configurations name the target in `Role`, and an ARN of the AWS kind in each rule.
-    let arn = if is_target(destination) || !is_target(role) { destination } else { role };
+    let arn = if is_target(destination) || !is_target(old_arn) { destination } else { old_arn };
     let (prefix, tags) = filter(rule);
     Rule {
         id: rule.text_at(&["ID"]).to_owned(),

@@ -10,7 +10,7 @@ use http::Method;
 use jiff::{Timestamp, fmt::rfc2822};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Site, Wire, net::Reply, sign::Ask};
+use super::{Site, Wire, changes::StartResync, net::Reply, sign::Ask};
 use crate::{
     failure::Failure,
     step::{Access, Probe},
@@ -311,17 +311,35 @@ impl Wire {
         bucket: &BucketName,
         arn: Option<&str>,
     ) -> Result<Vec<ResyncStatus>, Failure> {
-        #[derive(Deserialize)]
-        struct Wire {
-            #[serde(default)]
-            target: Vec<ResyncStatus>,
-        }
         let what = format!("tell the resync status of `{bucket}`");
         let mut ask = Ask::bucket(Method::GET, bucket, "replication-reset-status", what).on_one_node();
         if let Some(arn) = arn {
             ask = ask.with("arn", arn);
         }
-        self.json::<Wire>(&ask).await.map(|w| w.target)
+        self.json::<Jobs>(&ask).await.map(|jobs| jobs.target)
+    }
+
+    /// Starts a resync; when, by the server's clock. Only a refusal proves that it did not start.
+    pub(super) async fn start_resync(&self, start: &StartResync) -> Result<Timestamp, Failure> {
+        let StartResync { bucket, arn, reset_id, older_than_days, before: _ } = start;
+        let what = format!("start a resync of `{bucket}`");
+        let mut ask = Ask::bucket(Method::PUT, bucket, "replication-reset", what)
+            .on_one_node()
+            .with("arn", arn)
+            .with("reset-id", reset_id);
+        if let Some(days) = older_than_days {
+            // The server divides nanoseconds by 24 and calls that days; any other unit breaks its list of targets.
+            ask = ask.with("older-than", format!("{}ns", u64::from(*days) * 24));
+        }
+        let reply = self.ask(&ask).await?;
+        let listed = serde_json::from_slice::<Jobs>(&reply.body).map(|jobs| jobs.target).unwrap_or_default();
+        match date(&reply) {
+            Some(at) if listed.iter().any(|job| job.reset_id == *reset_id) => Ok(at),
+            _ => Err(Failure::unreachable(format!(
+                "site `{}` gave an answer that does not tell whether a resync of `{bucket}` started",
+                self.spec.alias
+            ))),
+        }
     }
 
     /// An answer in JSON. An unknown sub-resource is answered with a listing in XML, and 200.
@@ -334,12 +352,19 @@ impl Wire {
     }
 }
 
-pub(super) fn is_xml(reply: &Reply) -> bool {
+/// What start and status answer; nothing when no resync was ever started.
+#[derive(Deserialize)]
+struct Jobs {
+    #[serde(default)]
+    target: Vec<ResyncStatus>,
+}
+
+fn is_xml(reply: &Reply) -> bool {
     reply.header("content-type").is_some_and(|t| t.contains("xml")) || reply.body.trim_ascii_start().starts_with(b"<")
 }
 
 /// The server's clock, from the `Date` header.
-pub(super) fn date(reply: &Reply) -> Option<Timestamp> {
+fn date(reply: &Reply) -> Option<Timestamp> {
     rfc2822::DateTimeParser::new().parse_timestamp(reply.header("date")?).ok()
 }
 
