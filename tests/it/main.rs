@@ -41,3 +41,57 @@ fn a_pair_replicates_versions_of_every_kind_and_loses_a_bucket() {
     assert!(before.contains("<ExistingObjectReplication><Status>Enabled"), "{before}");
     assert!(before.contains(&arn) && before.contains("<ObjectLockEnabled>Enabled"), "{before}");
 }
+
+#[test]
+fn two_way_replication_survives_the_loss_of_one_side() {
+    needs_minio!();
+    let pair = Pair::shared();
+    let bucket = "infra-two-way";
+    pair.replicate(bucket, &Rule { two_way: true, ..Rule::default() });
+    let first = seed::put(&pair.source, bucket, "from source", b"1");
+    seed::put(&pair.target, bucket, "from target", b"2");
+    let marker = seed::delete(&pair.target, bucket, "from target");
+    pair.wait_replicated(bucket);
+    let both = seed::inventory(&pair.source, bucket);
+    assert_eq!(both.len(), 3);
+    assert!(both.iter().any(|entry| entry.version_id == marker && entry.is_delete_marker));
+
+    seed::delete_version(&pair.source, bucket, "from source", &first);
+    pair.wait_replicated(bucket);
+    let both = seed::inventory(&pair.source, bucket);
+    assert_eq!(both.len(), 2);
+    pair.lose_bucket("target", bucket);
+    assert_eq!(seed::inventory(&pair.source, bucket), both, "the loss was replicated");
+}
+
+#[test]
+fn a_server_keeps_its_data_when_killed_and_its_connections_when_stopped() {
+    needs_minio!();
+    let pair = Pair::own(Options { kms: Kms::Different, env: vec![("MINIO_API_REQUESTS_MAX".into(), "200".into())] });
+    pair.make_bucket("target", "kept", false);
+    let version = seed::put(&pair.target, "kept", "key", b"data");
+    pair.target.kill();
+    assert!(std::net::TcpStream::connect(("127.0.0.1", pair.target.port)).is_err());
+    pair.target.start();
+    let entries = seed::inventory(&pair.target, "kept");
+    assert_eq!(entries.len(), 1);
+    assert_eq!(entries[0].version_id, version);
+
+    pair.target.stop();
+    assert!(std::net::TcpStream::connect(("127.0.0.1", pair.target.port)).is_ok());
+    pair.target.cont();
+    pair.source.restart();
+    assert!(pair.source.log().contains("API: http"), "{}", pair.source.log());
+
+    seed::set_versioning(&pair.target, "kept", aws_sdk_s3::types::BucketVersioningStatus::Suspended);
+    let fingerprint = seed::bucket_fingerprint(&pair.target, "kept");
+    assert!(fingerprint.contains("<Status>Suspended"), "{fingerprint}");
+
+    let policy = serde_json::json!({ "Version": "2012-10-17", "Statement": [
+        { "Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": ["arn:aws:s3:::kept"] }] });
+    let secret = pair.add_user("target", "lister", &policy);
+    let lister = pair.target.as_user("lister", &secret);
+    assert_eq!(client::signed(&lister, "GET", "/kept?list-type=2").0, 200);
+    assert_eq!(client::signed(&lister, "GET", "/kept?versioning=").0, 403);
+    assert!(!pair.secrets().contains(&secret));
+}

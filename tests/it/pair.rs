@@ -302,6 +302,19 @@ impl Server {
         endpoint.replacen("://", &format!("://{}:{}@", self.access_key, self.secret_key), 1)
     }
 
+    /// The same server as another user sees it. It cannot be stopped or started by this handle.
+    pub(crate) fn as_user(&self, name: &str, secret: &str) -> Self {
+        Self {
+            alias: self.alias,
+            port: self.port,
+            access_key: name.to_owned(),
+            secret_key: secret.to_owned(),
+            folder: self.folder.clone(),
+            env: Vec::new(),
+            process: Mutex::new(None),
+        }
+    }
+
     /// A bucket as `mc replicate add --remote-bucket` wants it.
     pub(crate) fn remote(&self, bucket: &str) -> String {
         format!("{}/{bucket}", self.mc_host())
@@ -353,7 +366,7 @@ impl Server {
         let log = File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
         // The shell leaves its pid for the keeper before it turns into the server.
         let child = Command::new("sh")
-            .args(["-c", r#"cd "$1" && : >"../pids/$$" && exec "$0" server --quiet --address "$2" "$1/disk{1...4}""#])
+            .args(["-c", r#"cd "$1" && : >"../pids/$$" && exec "$0" server --address "$2" "$1/disk{1...4}""#])
             .arg(env::var_os("FIREDRILL_TEST_MINIO").expect("FIREDRILL_TEST_MINIO"))
             .arg(&self.folder)
             .arg(format!("127.0.0.1:{}", self.port))
