@@ -7,11 +7,16 @@ mod client;
 #[cfg(test)]
 mod pair;
 #[cfg(test)]
+mod proxy;
+#[cfg(test)]
 mod seed;
 
 use std::collections::BTreeSet;
 
-use crate::pair::{Kms, Options, Pair, Rule, needs_minio};
+use crate::{
+    pair::{Kms, Options, Pair, Rule, needs_minio},
+    proxy::{At, Proxy},
+};
 
 #[test]
 fn a_pair_replicates_versions_of_every_kind_and_loses_a_bucket() {
@@ -94,4 +99,50 @@ fn a_server_keeps_its_data_when_killed_and_its_connections_when_stopped() {
     assert_eq!(client::signed(&lister, "GET", "/kept?list-type=2").0, 200);
     assert_eq!(client::signed(&lister, "GET", "/kept?versioning=").0, 403);
     assert!(!pair.secrets().contains(&secret));
+}
+
+#[test]
+fn the_proxy_records_holds_and_loses_requests() {
+    needs_minio!();
+    let pair = Pair::shared();
+    pair.make_bucket("source", "infra-proxy", false);
+    let proxy = Proxy::start(&pair.source.endpoint());
+    let behind = pair.source.at(&proxy.endpoint());
+
+    seed::put(&behind, "infra-proxy", "a b/ü+%2F?.txt", &vec![7; 300_000]);
+    assert_eq!(seed::inventory(&behind, "infra-proxy"), seed::inventory(&pair.source, "infra-proxy"));
+    assert_eq!(client::signed(&behind, "GET", "/infra-proxy?replication-check=").0, 404);
+    let recorded = proxy.requests();
+    assert_eq!(recorded.len(), 3, "{recorded:?}");
+    assert!(recorded[0].user_agent.contains("aws-sdk-rust"), "{recorded:?}");
+    assert_eq!(recorded[0].status, Some(200));
+    assert_eq!(proxy.changing(), [recorded[0].clone(), recorded[2].clone()]);
+    assert!(recorded[0].path.starts_with("/infra-proxy/a%20b/%C3%BC%2B%252F%3F.txt"), "{recorded:?}");
+
+    // The SDK tries again after each of these, and is answered in the end.
+    let is_put =
+        |key: &'static str| move |request: &proxy::Recorded| request.method == "PUT" && request.path.contains(key);
+    proxy.refuse(1, is_put("refused"));
+    proxy.cut(At::Request, 1, is_put("lost"));
+    proxy.cut(At::Reply, 1, is_put("unheard"));
+    proxy.delay(std::time::Duration::from_millis(10), is_put("late"));
+    for key in ["refused", "lost", "unheard", "late"] {
+        seed::put(&behind, "infra-proxy", key, b"data");
+    }
+    let counts = ["refused", "lost", "unheard", "late"].map(|key| proxy.count(is_put(key)));
+    assert_eq!(counts, [2, 2, 2, 1]);
+    let entries = seed::inventory(&pair.source, "infra-proxy");
+    let versions = |key| entries.iter().filter(|entry| entry.key == key).count();
+    assert_eq!(["refused", "lost", "unheard", "late"].map(versions), [1, 1, 2, 1]);
+
+    let gate = proxy.hold(At::Request, is_put("held"));
+    std::thread::scope(|scope| {
+        scope.spawn(|| seed::put(&behind, "infra-proxy", "held", b"data"));
+        gate.wait_arrived();
+        assert_eq!(gate.arrived(), 1);
+        assert!(seed::inventory(&pair.source, "infra-proxy").iter().all(|entry| entry.key != "held"));
+        gate.release();
+    });
+    assert!(seed::inventory(&pair.source, "infra-proxy").iter().any(|entry| entry.key == "held"));
+    assert_eq!(proxy.count(proxy::Recorded::starts_resync), 0);
 }

@@ -294,12 +294,7 @@ impl Server {
 
     /// The value of `MC_HOST_<alias>`.
     pub(crate) fn mc_host(&self) -> String {
-        self.mc_host_at(&self.endpoint())
-    }
-
-    /// The same behind another address, e.g. a proxy's.
-    pub(crate) fn mc_host_at(&self, endpoint: &str) -> String {
-        endpoint.replacen("://", &format!("://{}:{}@", self.access_key, self.secret_key), 1)
+        self.endpoint().replacen("://", &format!("://{}:{}@", self.access_key, self.secret_key), 1)
     }
 
     /// The same server as another user sees it. It cannot be stopped or started by this handle.
@@ -313,6 +308,12 @@ impl Server {
             env: Vec::new(),
             process: Mutex::new(None),
         }
+    }
+
+    /// The same server behind another address on this machine, e.g. a proxy's.
+    pub(crate) fn at(&self, endpoint: &str) -> Self {
+        let port = endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).expect("http://127.0.0.1:PORT");
+        Self { port, ..self.as_user(&self.access_key, &self.secret_key) }
     }
 
     /// A bucket as `mc replicate add --remote-bucket` wants it.
