@@ -3,13 +3,19 @@
 
 // `cfg(test)` tells clippy that helpers are test code too.
 #[cfg(test)]
+mod case;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod pair;
 #[cfg(test)]
 mod proxy;
 #[cfg(test)]
+mod redact;
+#[cfg(test)]
 mod seed;
+#[cfg(test)]
+mod tidy;
 
 use std::collections::BTreeSet;
 
