@@ -7,6 +7,8 @@ mod case;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod engine;
+#[cfg(test)]
 mod pair;
 #[cfg(test)]
 mod proxy;
