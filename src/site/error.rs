@@ -59,6 +59,12 @@ impl Asked<'_> {
         self.error(reply.status.as_u16(), said)
     }
 
+    /// The answer leaves out what matters: there is no such bucket.
+    pub(crate) fn no_such_bucket(self) -> Failure {
+        let message = Some("The specified bucket does not exist".into());
+        self.error(404, Said { code: Some("NoSuchBucket".into()), message })
+    }
+
     /// The answer says no, in words of its own.
     pub(crate) fn refused(self, why: &str) -> Failure {
         let Self { alias, what } = self;
@@ -88,9 +94,10 @@ impl Asked<'_> {
             SdkError::ServiceError(e) => {
                 let raw = e.raw();
                 let header = |name| raw.headers().get(name).map(|v| v.trim_matches('"').to_owned());
+                // MinIO's headers first: without a body the SDK makes up `NotFound` for any 404.
                 let said = Said {
-                    code: e.err().code().map(str::to_owned).or_else(|| header("x-minio-error-code")),
-                    message: e.err().message().map(str::to_owned).or_else(|| header("x-minio-error-desc")),
+                    code: header("x-minio-error-code").or_else(|| e.err().code().map(str::to_owned)),
+                    message: header("x-minio-error-desc").or_else(|| e.err().message().map(str::to_owned)),
                 };
                 self.error(raw.status().as_u16(), said)
             }

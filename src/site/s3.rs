@@ -220,7 +220,13 @@ impl Wire {
             call.send().await.map_err(|e| failed(self, &what, &e))
         });
         let found = none_if(asked.await, "ObjectLockConfigurationNotFoundError")?;
-        let Some(document) = found.and_then(|f| f.object_lock_configuration) else { return Ok(None) };
+        let Some(document) = found.and_then(|f| f.object_lock_configuration) else {
+            // The server says so of a bucket that does not exist, too.
+            return match self.bucket_exists(bucket).await? {
+                true => Ok(None),
+                false => Err(self.asked(&what).no_such_bucket()),
+            };
+        };
         let default = document.rule.and_then(|r| r.default_retention).and_then(|retention| {
             Some(Retention {
                 mode: retention.mode?.as_str().to_owned(),
