@@ -24,6 +24,9 @@ use crate::failure::{Class, Failure};
 /// Codes of MinIO's own that tell of its state and not of the request.
 const NOT_NOW: [&str; 3] = ["XMinioServerNotInitialized", "XMinioBackendDown", "XMinioServerTimedOut"];
 
+/// How a server that speaks TLS answers a request that does not.
+const WRONG_SCHEME: &[u8] = b"Client sent an HTTP request to an HTTPS server";
+
 /// What was asked of which site, to say what failed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked<'a> {
@@ -191,6 +194,9 @@ fn parse(body: &[u8]) -> Said {
             }
             Ok(_) | Err(_) => Said::default(),
         },
+        Some(_) if body.starts_with(WRONG_SCHEME) => {
+            Said { code: None, message: Some("the server speaks https, and was asked by plain http".into()) }
+        }
         Some(_) | None => Said::default(),
     }
 }
@@ -273,6 +279,15 @@ mod tests {
         assert!(failure.to_string().contains("does not know the call to start a resync"), "{failure}");
         let failure = Asked { alias: "dr", what: "create `a-b`" }.error_reply(&reply(409, body));
         assert!(failure.to_string().contains("refused to create"), "{failure}");
+    }
+
+    #[test]
+    fn plain_http_to_an_https_server_is_explained() {
+        let failure = ASKED.error_reply(&reply(400, "Client sent an HTTP request to an HTTPS server.\n"));
+        assert!(
+            failure.to_string().ends_with("HTTP 400: the server speaks https, and was asked by plain http"),
+            "{failure}"
+        );
     }
 
     #[test]

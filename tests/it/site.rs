@@ -425,6 +425,21 @@ async fn new_credentials_are_read_when_the_server_refuses_the_old_ones() {
 }
 
 #[tokio::test]
+async fn credentials_that_cannot_be_read_are_named_and_nothing_is_sent() {
+    let nobody =
+        SiteSpec { secret_key: Value::Env("FIREDRILL_NOT_THERE".into()), ..spec("http://127.0.0.1:1", PASSWORD) };
+    let site: Site<Reads> = Site::reading(Wire::new(nobody).unwrap());
+    let data = bucket("data");
+    for failure in [site.info().await.unwrap_err(), site.bucket_exists(&data).await.unwrap_err()] {
+        assert_eq!(failure.class(), Some(Class::Refused));
+        assert_eq!(
+            failure.to_string(),
+            "the secret key of site `dr` cannot be read: the environment variable `FIREDRILL_NOT_THERE` is not set"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_dead_endpoint_is_unreachable_and_a_silent_one_times_out() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -440,7 +455,13 @@ async fn a_dead_endpoint_is_unreachable_and_a_silent_one_times_out() {
     ] {
         assert_eq!(failure.class(), Some(Class::TimedOut), "{failure}");
     }
-    drop(listener);
+    let answers = listener.try_clone().unwrap();
+    std::thread::spawn(move || answers.incoming().take(2).for_each(drop));
+    let breaking: Site<Reads> = Site::reading(Wire::new(spec(&format!("http://{address}"), PASSWORD)).unwrap());
+    for failure in [breaking.info().await.unwrap_err(), breaking.bucket_exists(&data).await.unwrap_err()] {
+        assert_eq!(failure.class(), Some(Class::Unreachable), "{failure}");
+    }
+    let dead_address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let dead: Site<Reads> = Site::reading(Wire::new(spec(&format!("http://{address}"), PASSWORD)).unwrap());
     for failure in
         [dead.info().await.unwrap_err(), dead.bucket_exists(&data).await.unwrap_err(), dead.health().await.unwrap_err()]
