@@ -65,17 +65,12 @@ impl<'a> Sites<'a> {
     /// Reads `sites.yaml` and MinIO client's configuration. All problems of `sites.yaml` at once; one of MinIO
     /// client's file counts only once an alias is looked for there.
     pub fn load(options: Options<'a>) -> Result<Self, Refused> {
-        let file = match &options.file {
-            Some(path) => match read(path) {
-                Ok(Some(bytes)) => Some(SitesFile::parse(path, &bytes)?),
-                Ok(None) => return Err(Refused::bare(format!("cannot read `{}`: no such file", path.display()))),
-                Err(why) => return Err(Refused::bare(why)),
-            },
-            None => {
-                let path = options.beside.join("sites.yaml");
-                read(&path).map_err(Refused::bare)?.map(|bytes| SitesFile::parse(&path, &bytes)).transpose()?
-            }
-        };
+        let path = options.file.clone().unwrap_or_else(|| options.beside.join("sites.yaml"));
+        let bytes = read(&path).map_err(Refused::bare)?;
+        if bytes.is_none() && options.file.is_some() {
+            return Err(Refused::bare(format!("cannot read `{}`: no such file", path.display())));
+        }
+        let file = bytes.map(|bytes| SitesFile::parse(&path, &bytes)).transpose()?;
         let mc = mc::Config::load(options.env);
         Ok(Self { options, file, mc })
     }
@@ -130,10 +125,8 @@ impl<'a> Sites<'a> {
             names => format!("; known: {}", names.join(", ")),
         };
         let problem = Problem::error(None, format!("no site has the alias `{alias}`"));
-        Refused {
-            problems: vec![problem.help(format!("{}{places}{list}", near.unwrap_or_default()))],
-            ..Refused::bare("")
-        }
+        let problem = problem.help(format!("{}{places}{list}", near.unwrap_or_default()));
+        Refused { file: None, text: String::new(), problems: vec![problem] }
     }
 }
 

@@ -85,15 +85,14 @@ impl Firedrill {
 
     /// Sites by their aliases in a `sites.yaml` in the folder, which names environment variables for the credentials.
     pub(crate) fn sites_file(mut self, sites: &[(&str, &Server)]) -> Self {
-        let mut text = "sites:\n".to_owned();
+        let mut lines = vec!["sites:".to_owned()];
         for (alias, server) in sites {
-            let name = alias.to_uppercase();
-            text += &format!("  {alias}:\n    endpoint: {}\n", server.endpoint());
-            text += &format!("    access_key: {{ env: {name}_KEY }}\n    secret_key: {{ env: {name}_SECRET }}\n");
-            self = self.env(&format!("{name}_KEY"), &server.access_key);
-            self = self.env(&format!("{name}_SECRET"), &server.secret_key);
+            let (name, endpoint) = (alias.to_uppercase(), server.endpoint());
+            let (key, secret) = (format!("{name}_KEY"), format!("{name}_SECRET"));
+            lines.push(format!("  {alias}: {{ endpoint: \"{endpoint}\", access_key: {{ env: {key} }}, secret_key: {{ env: {secret} }} }}\n"));
+            self = self.env(&key, &server.access_key).env(&secret, &server.secret_key);
         }
-        self.file("sites.yaml", &text)
+        self.file("sites.yaml", &lines.join("\n"))
     }
 
     /// Writes a file into the folder.
@@ -103,6 +102,11 @@ impl Firedrill {
         fs::write(&path, text).unwrap();
         self.given.insert(path);
         self
+    }
+
+    /// A variable of its environment.
+    pub(crate) fn variable(&self, name: &str) -> Option<String> {
+        self.env.get(name).cloned()
     }
 
     /// The folder it works in.
@@ -252,7 +256,7 @@ impl Running {
 
     /// Waits until the newest run's journal has a line like that, and gives it back.
     pub(crate) fn wait_for_line(&mut self, runs: &Firedrill, matches: impl Fn(&Value) -> bool) -> Value {
-        let end = Instant::now() + Duration::from_secs(180);
+        let end = Instant::now() + Duration::from_mins(3);
         loop {
             // Asked first, so that the last lines of a process that has just ended are read too.
             let ended = self.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
@@ -322,6 +326,11 @@ fn a_case_runs_in_a_folder_of_its_own_and_finds_secrets() {
     assert_eq!(case.run_id(), "run-2");
     assert_eq!(case.journal().len(), 2);
     assert_eq!(case.events("b").len(), 1);
+    let mut running = case.spawn();
+    running.signal("CONT");
+    running.wait_for_line(&case, |line| line["event"] == "b");
+    assert!(!running.so_far().contains("hunter22"));
+    running.kill();
     let leak = std::panic::catch_unwind(|| case.assert_no_secrets(&[&outcome], &["hunter22".into()]));
     assert!(leak.is_err(), "the secret in the journal was not found");
     let said = Outcome { stdout: "{\"a\": 1}".into(), stderr: "no hunter23".into(), code: 4 };

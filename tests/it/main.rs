@@ -21,7 +21,13 @@ mod tidy;
 
 use std::collections::BTreeSet;
 
+use firedrill::{
+    site::Value,
+    sites::{self, Sites},
+};
+
 use crate::{
+    case::Firedrill,
     pair::{Kms, Options, Pair, Rule, needs_minio},
     proxy::{At, Proxy},
 };
@@ -80,7 +86,7 @@ fn two_way_replication_survives_the_loss_of_one_side() {
 #[test]
 fn a_server_keeps_its_data_when_killed_and_its_connections_when_stopped() {
     needs_minio!();
-    let pair = Pair::own(Options { kms: Kms::Different, env: vec![("MINIO_API_REQUESTS_MAX".into(), "200".into())] });
+    let pair = Pair::own(&Options { kms: Kms::Different, env: vec![("MINIO_API_REQUESTS_MAX".into(), "200".into())] });
     pair.make_bucket("target", "kept", false);
     let version = seed::put(&pair.target, "kept", "key", b"data");
     pair.target.kill();
@@ -153,4 +159,41 @@ fn the_proxy_records_holds_and_loses_requests() {
     });
     assert!(seed::inventory(&pair.source, "infra-proxy").iter().any(|entry| entry.key == "held"));
     assert_eq!(proxy.count(proxy::Recorded::starts_resync), 0);
+}
+
+#[test]
+fn the_key_service_is_where_it_was_asked_for() {
+    needs_minio!();
+    for (kms, expected) in [(Kms::SourceOnly, [true, false]), (Kms::Neither, [false, false])] {
+        let pair = Pair::own(&Options { kms, ..Options::default() });
+        let found = ["source", "target"].map(|alias| {
+            pair.make_bucket(alias, "encrypted", false);
+            pair.try_mc(&["encrypt", "set", "sse-s3", &format!("{alias}/encrypted")]).is_ok()
+        });
+        assert_eq!(found, expected, "{kms:?}");
+    }
+}
+
+#[test]
+fn sites_are_found_where_people_and_mc_put_them() {
+    needs_minio!();
+    let pair = Pair::shared();
+    pair.mc(&["alias", "set", "third", &pair.source.endpoint(), &pair.source.access_key, &pair.source.secret_key]);
+    let drill = Firedrill::new()
+        .sites_file(&[("primary", &pair.source)])
+        .site("dr", &pair.target)
+        .env("MC_CONFIG_DIR", pair.mc_folder().to_str().unwrap());
+    let env = |name: &str| drill.variable(name);
+    let options = sites::Options { file: None, beside: drill.folder().to_owned(), allow_insecure: false, env: &env };
+    let sites = Sites::load(options).unwrap_or_else(|refused| panic!("{refused:?}"));
+    for (alias, server) in [("primary", &pair.source), ("dr", &pair.target), ("third", &pair.source)] {
+        let spec = sites.lookup(alias).unwrap_or_else(|refused| panic!("{refused:?}"));
+        assert_eq!(spec.endpoint.to_string().trim_end_matches('/'), server.endpoint());
+        let secret = match spec.secret_key {
+            Value::Literal(secret) => secret.expose().to_owned(),
+            Value::Env(name) => env(&name).unwrap(),
+            Value::File(path) => panic!("{alias}: {}", path.display()),
+        };
+        assert_eq!(secret, server.secret_key);
+    }
 }

@@ -100,11 +100,11 @@ impl Pair {
     /// The pair that all tests of this process share; they own buckets, not servers, and never stop it.
     pub(crate) fn shared() -> &'static Self {
         static SHARED: OnceLock<Pair> = OnceLock::new();
-        SHARED.get_or_init(|| Self::own(Options::default()))
+        SHARED.get_or_init(|| Self::own(&Options::default()))
     }
 
     /// A fresh pair, for tests that stop servers or need them set up differently. Gone when dropped.
-    pub(crate) fn own(options: Options) -> Self {
+    pub(crate) fn own(options: &Options) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("pair-")
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
@@ -141,6 +141,11 @@ impl Pair {
         vec![self.source.secret_key.clone(), self.target.secret_key.clone()]
     }
 
+    /// The folder of `mc`'s configuration.
+    pub(crate) fn mc_folder(&self) -> PathBuf {
+        self.folder.join("mc")
+    }
+
     /// Runs `mc` with the aliases `source` and `target` and gives back its JSON lines; panics when it fails.
     pub(crate) fn mc(&self, arguments: &[&str]) -> Vec<Value> {
         self.try_mc(arguments).unwrap_or_else(|why| panic!("mc {}: {why}", arguments.join(" ")))
@@ -150,7 +155,7 @@ impl Pair {
     pub(crate) fn try_mc(&self, arguments: &[&str]) -> Result<Vec<Value>, String> {
         let output = Command::new(env::var_os("FIREDRILL_TEST_MC").expect("FIREDRILL_TEST_MC"))
             .arg("--config-dir")
-            .arg(self.folder.join("mc"))
+            .arg(self.mc_folder())
             .args(["--json", "--no-color"])
             .args(arguments)
             .env_clear()
@@ -238,7 +243,7 @@ impl Pair {
 
     /// Waits until the target's bucket has what the source's has.
     pub(crate) fn wait_replicated(&self, bucket: &str) {
-        let end = Instant::now() + Duration::from_secs(120);
+        let end = Instant::now() + Duration::from_mins(2);
         loop {
             let difference =
                 seed::differences(&seed::inventory(&self.source, bucket), &seed::inventory(&self.target, bucket));

@@ -170,7 +170,7 @@ impl Drop for Proxy {
 impl Gate {
     /// Waits until a request is held.
     pub(crate) fn wait_arrived(&self) {
-        let end = Instant::now() + Duration::from_secs(120);
+        let end = Instant::now() + Duration::from_mins(2);
         while self.0.borrow().arrived == 0 {
             assert!(Instant::now() < end, "no such request came");
             thread::sleep(Duration::from_millis(5));

@@ -288,8 +288,8 @@ fn code(text: &str) -> String {
             end_of_text(rest)
         } else if rest.starts_with("'\"'") {
             3
-        } else if rest.starts_with("'\\") {
-            rest[2..].find('\'').map_or(rest.len(), |end| end + 3).max(4)
+        } else if let Some(escape) = rest.strip_prefix("'\\") {
+            escape.find('\'').map_or(rest.len(), |end| end + 3).max(4)
         } else {
             0
         };
