@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     classify::{Key, classify},
-    merge::{Broken, KeyVersions, Merge, Nothing, Stream, Which},
+    merge::{Broken, KeyVersions, Merge, Stream, Which},
     scope::{Filter, KeyGlob, OutOfScope, Scope},
 };
 use crate::version::{Kind, Version};

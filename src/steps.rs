@@ -2,5 +2,9 @@
 
 use crate::step::Kind;
 
+mod versions_compare;
+mod versions_count;
+
 /// Every kind, in the order of the reference.
-pub const ALL: &[Kind] = &[];
+pub const ALL: &[Kind] =
+    &[Kind::of::<versions_count::VersionsCount>(), Kind::of::<versions_compare::VersionsCompare>()];

@@ -12,20 +12,14 @@ pub trait Stream: Send {
     fn next(&mut self) -> impl Future<Output = Result<Option<Version>, Self::Error>> + Send;
 }
 
-/// No versions at all: a bucket that is not there, or a key that was not asked for. The error type of the other side
-/// is filled in.
-pub struct Nothing<E>(std::marker::PhantomData<fn() -> E>);
-
-impl<E> Default for Nothing<E> {
-    fn default() -> Self {
-        Self(std::marker::PhantomData)
-    }
-}
-
-impl<E: Send> Stream for Nothing<E> {
-    type Error = E;
-    async fn next(&mut self) -> Result<Option<Version>, E> {
-        Ok(None)
+/// A bucket that is not there has no versions.
+impl<S: Stream> Stream for Option<S> {
+    type Error = S::Error;
+    async fn next(&mut self) -> Result<Option<Version>, S::Error> {
+        match self {
+            Some(stream) => stream.next().await,
+            None => Ok(None),
+        }
     }
 }
 
