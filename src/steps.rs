@@ -2,6 +2,8 @@
 
 use crate::step::Kind;
 
+mod resync_monitor;
+mod resync_start;
 mod versions_compare;
 mod versions_count;
 
