@@ -3,6 +3,7 @@
 use crate::step::Kind;
 
 mod resync_monitor;
+mod resync_recover;
 mod resync_start;
 mod versions_compare;
 mod versions_count;

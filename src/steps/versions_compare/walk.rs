@@ -70,7 +70,7 @@ pub(in crate::steps) async fn compare<A: Access>(
 }
 
 /// What the source's rules and its versioning can replicate, and what the runbook excludes.
-pub(in crate::steps) async fn scope(
+async fn scope(
     source: &Site<Reads>,
     bucket: &BucketName,
     arn: Option<&str>,
