@@ -25,7 +25,7 @@ pub enum Class {
     Missing,
     /// On the target, and not on the source.
     Extra,
-    /// On both, and not the same: kind, ETag, size, modification time, or (when asked for) tags and metadata.
+    /// On both, and not the same: kind, `ETag`, size, modification time, or (when asked for) tags and metadata.
     Different,
     /// Not on the target, and the source says that it has yet to be replicated. Told from `missing` only when
     /// metadata is compared.
@@ -73,7 +73,7 @@ pub struct Difference {
 pub struct Side {
     /// Object or delete marker.
     pub kind: Kind,
-    /// ETag without quotes; empty for a delete marker.
+    /// `ETag` without quotes; empty for a delete marker.
     pub etag: String,
     /// Bytes.
     pub size: u64,

@@ -86,7 +86,7 @@ impl Scope {
     }
 }
 
-/// MinIO's own matching: the prefix and then anything, where `*` in the prefix stands for any text.
+/// The server's own matching: the prefix and then anything, where `*` in the prefix stands for any text.
 fn has_prefix(key: &str, prefix: &str) -> bool {
     let mut parts = prefix.split('*');
     let Some(mut rest) = key.strip_prefix(parts.next().unwrap_or_default()) else { return false };

@@ -50,6 +50,7 @@ pub enum WhenRunning {
 }
 
 /// The job that was started, adopted, or found in the way.
+#[expect(clippy::struct_field_names, reason = "`started_at` is what runbooks call the begin of a job everywhere")]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Started {
     /// Reset id of the job: ours, the adopted one, or the one that was in the way.

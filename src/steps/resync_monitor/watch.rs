@@ -21,7 +21,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// The server writes its counters about once a minute; after this long they are final.
 const FINAL_COUNTERS: Duration = Duration::from_secs(65);
 /// The rate is that of the last two minutes: counters move once a minute.
-const PACE: Duration = Duration::from_secs(120);
+const PACE: Duration = Duration::from_mins(2);
 
 /// What to watch for.
 #[derive(Clone, Debug)]

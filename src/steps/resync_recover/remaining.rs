@@ -1,6 +1,6 @@
 //! Why a version did not reach the target, as far as it can be found out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::ResyncRecover;
 use crate::{
     compare::{Class, Difference},
-    failure::Failure,
+    failure::{self, Failure},
     site::{
         Site,
         s3::{Head, Replication, Rule},
@@ -138,23 +138,22 @@ pub(super) async fn explain<A: Access>(
 async fn usable_keys(target: &Site<Reads>, heads: &[Option<Head>]) -> HashMap<String, bool> {
     let mut keys = HashMap::new();
     for head in heads.iter().flatten().filter(|head| head.sse.is_some()) {
-        let key = key_name(head);
-        if !keys.contains_key(&key) {
-            // Only a clear no counts: a target that is down is another matter.
-            let usable = match target.kms_key(&key).await {
-                Ok(()) => true,
-                Err(failure) => failure.class() != Some(crate::failure::Class::Refused),
-            };
-            keys.insert(key, usable);
+        if let Entry::Vacant(entry) = keys.entry(key_name(head)) {
+            let answer = target.kms_key(entry.key()).await;
+            entry.insert(!answer.is_err_and(|failure| clear_no(&failure)));
         }
     }
     keys
 }
 
-/// The name of the key, without the prefix that S3 puts before it.
+/// A target that is down, or that does not let us ask, has not said no.
+fn clear_no(failure: &Failure) -> bool {
+    failure.class() == Some(failure::Class::Refused) && failure.status() != Some(403)
+}
+
+/// The name of the key; empty for the default one.
 fn key_name(head: &Head) -> String {
-    let key = head.kms_key.as_deref().unwrap_or_default();
-    key.strip_prefix("arn:aws:kms:").unwrap_or(key).to_owned()
+    head.kms_key.clone().unwrap_or_default()
 }
 
 impl Facts {
@@ -252,6 +251,7 @@ mod tests {
             sse: None,
             kms_key: None,
             sse_c: false,
+            purge: None,
             content_type: None,
             user_metadata: BTreeMap::new(),
         }
@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_key_that_the_target_cannot_use_is_named() {
-        let encrypted = Head { sse: Some("aws:kms".into()), kms_key: Some("arn:aws:kms:my-key".into()), ..head() };
+        let encrypted = Head { sse: Some("aws:kms".into()), kms_key: Some("my-key".into()), ..head() };
         let object = difference(Kind::Object, "2026-11-23T19:00:00Z");
         let facts = Facts { keys: HashMap::from([("my-key".to_owned(), false)]), ..facts() };
         let (reason, detail) = facts.reason(&object, Some(&encrypted));

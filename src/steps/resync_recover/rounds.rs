@@ -206,12 +206,12 @@ impl Rounds<'_> {
             unsent > 0 && unsent <= self.params.nudge_up_to
         };
         // After a job that is void nothing is worth waiting for: the next one sends it all again.
-        if completed && !few(&compared) && self.waiting_helps(&compared.comparison) {
+        if completed && !few(&compared) && waiting_helps(&compared.comparison) {
             let name = format!("differences-attempt-{number}-settled.jsonl");
             compared = self.compare(before, self.settle(), &name).await?;
         }
         let mut nudged = 0;
-        if few(&compared) && self.waiting_helps(&compared.comparison) {
+        if few(&compared) && waiting_helps(&compared.comparison) {
             nudged = self.nudge(number, &compared.differences).await?;
             let name = format!("differences-attempt-{number}-nudged.jsonl");
             compared = self.compare(before, self.settle(), &name).await?;
@@ -285,11 +285,6 @@ impl Rounds<'_> {
         classes.iter().any(|(class, count)| *count > 0 && !self.params.accept.contains(class))
     }
 
-    /// Extra versions may go as well, when the source has removed them and the target has yet to.
-    fn waiting_helps(&self, comparison: &Comparison) -> bool {
-        !comparison.holds() && !comparison.target_bucket_missing
-    }
-
     fn settle(&self) -> Duration {
         self.left().map_or(self.params.settle.0, |left| left.min(self.params.settle.0))
     }
@@ -339,6 +334,11 @@ impl Rounds<'_> {
             running,
         })
     }
+}
+
+/// Extra versions may go as well, when the source has removed them and the target has yet to.
+fn waiting_helps(comparison: &Comparison) -> bool {
+    !comparison.holds() && !comparison.target_bucket_missing
 }
 
 fn key(number: u32) -> String {

@@ -242,9 +242,10 @@ impl<'a> Task<'a> {
     async fn look(&self, key: String) -> Result<(String, Key), Failure> {
         let listing = Listing { prefix: key.clone(), page_size: Some(LOOK_PAGE), ..self.listing() };
         let source = exactly(&key, self.source.versions(&self.params.bucket, listing.clone())).await?;
-        let target = match self.target_exists {
-            true => exactly(&key, self.target.versions(self.params.target_bucket(), listing)).await?,
-            false => Vec::new(),
+        let target = if self.target_exists {
+            exactly(&key, self.target.versions(self.params.target_bucket(), listing)).await?
+        } else {
+            Vec::new()
         };
         let versions = KeyVersions { key, source, target };
         let result = classify(&versions, &self.rules);
