@@ -1,19 +1,36 @@
 //! One site: what may be asked of it, and, with leave, changed on it.
 
 pub mod changes;
+mod credentials;
+mod documents;
+mod error;
 pub mod listing;
 pub mod minio;
 pub mod net;
+mod page;
 pub mod s3;
+mod sign;
+mod tls;
 mod xml;
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
+use aws_smithy_types::body::SdkBody;
+use http_body_util::{BodyExt, Collected};
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use self::{
+    credentials::Keyring,
+    error::Asked,
+    net::{Net, Reply, Silence},
+    sign::Ask,
+};
 use crate::{
     change::Change,
     failure::Failure,
     secret::Secret,
-    step::{Access, Changes},
+    step::{Access, Changes, Reads},
 };
 
 /// How to reach a site; comes from `sites.yaml`, `MC_HOST_<alias>` or MinIO client's `config.json`.
@@ -55,12 +72,115 @@ pub enum Value {
 /// The connection to one site; steps see it through [`Site`].
 pub struct Wire {
     pub(crate) spec: SiteSpec,
+    net: Net,
+    keys: Arc<Keyring>,
+    s3: s3::Sdk,
+}
+
+/// Refusals that newer credentials may turn into an answer.
+const OUTDATED: [&str; 4] = ["ExpiredToken", "InvalidAccessKeyId", "InvalidTokenId", "ExpiredTokenException"];
+
+impl Wire {
+    /// Makes the connection without using it: nothing is sent, no credential is read.
+    pub fn new(spec: SiteSpec) -> Result<Arc<Self>, Failure> {
+        let bad = |why: &str| Failure::refused(format!("site `{}` cannot be used: {why}", spec.alias));
+        for uri in std::iter::once(&spec.endpoint).chain(&spec.nodes) {
+            if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.authority().is_none() {
+                return Err(bad(&format!("`{uri}` is not of the form http(s)://host[:port]")));
+            }
+        }
+        if !spec.region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+            return Err(bad(&format!("`{}` is not a region", spec.region)));
+        }
+        let net = Net::new(&spec)?;
+        let keys = Keyring::new(&spec);
+        let s3 = s3::Sdk::new(&spec, net.clone(), Arc::clone(&keys));
+        Ok(Arc::new(Self { spec, net, keys, s3 }))
+    }
+
+    /// How long one request may take.
+    pub fn request_timeout(&self) -> Duration {
+        self.spec.request_timeout
+    }
+
+    /// The values to mask: access key, secret key and session token.
+    pub fn secrets(&self) -> Vec<Secret> {
+        self.keys.secrets()
+    }
+
+    pub(crate) fn asked<'a>(&'a self, what: &'a str) -> Asked<'a> {
+        Asked { alias: &self.spec.alias, what }
+    }
+
+    /// Sends a request of our own. `Ok` is any answer, also one that is an error.
+    pub(crate) async fn reply(&self, ask: &Ask) -> Result<Reply, Failure> {
+        let request = self.request(ask)?;
+        self.net.ask(request, self.spec.request_timeout).await.map_err(|s| self.asked(&ask.what).silence(&s))
+    }
+
+    /// Sends a request of our own; an answer that is an error is a failure.
+    pub(crate) async fn ask(&self, ask: &Ask) -> Result<Reply, Failure> {
+        self.fresh(|| async {
+            let reply = self.reply(ask).await?;
+            if reply.status.is_success() {
+                return Ok(reply);
+            }
+            Err(self.asked(&ask.what).error_reply(&reply))
+        })
+        .await
+    }
+
+    /// Opens a stream; only its head has to come in time.
+    pub(crate) async fn stream(&self, ask: &Ask) -> Result<Incoming, Failure> {
+        self.fresh(|| async {
+            let limit = self.spec.request_timeout;
+            let silent = |silence| self.asked(&ask.what).silence(&silence);
+            let answer = timeout(limit, self.net.send(self.request(ask)?)).await;
+            let (head, body) = answer.unwrap_or(Err(Silence::TimedOut(limit))).map_err(silent)?.into_parts();
+            if head.status.is_success() {
+                return Ok(body);
+            }
+            let body = timeout(limit, body.collect()).await.ok().and_then(Result::ok).map(Collected::to_bytes);
+            let reply = Reply { status: head.status, headers: head.headers, body: body.unwrap_or_default() };
+            Err(self.asked(&ask.what).error_reply(&reply))
+        })
+        .await
+    }
+
+    /// Does something a second time when the server calls the credentials outdated and newer ones are to be had.
+    pub(crate) async fn fresh<T, F>(&self, attempt: impl Fn() -> F + Send) -> Result<T, Failure>
+    where
+        T: Send,
+        F: Future<Output = Result<T, Failure>> + Send,
+    {
+        let first = attempt().await;
+        match &first {
+            Err(failure) if failure.code().is_some_and(|c| OUTDATED.contains(&c)) && self.keys.read_again()? => {
+                attempt().await
+            }
+            _ => first,
+        }
+    }
+
+    fn request(&self, ask: &Ask) -> Result<http::Request<SdkBody>, Failure> {
+        let base = if ask.one_node { self.spec.nodes.first() } else { None }.unwrap_or(&self.spec.endpoint);
+        let credentials = if ask.signed { Some(self.keys.current()?) } else { None };
+        ask.request(base, self.spec.path_style, &self.spec.region, credentials)
+            .map_err(|why| self.asked(&ask.what).not_sendable(&why))
+    }
 }
 
 /// A handle on one site, with the calls that its access allows.
 pub struct Site<A: Access> {
     pub(crate) wire: Arc<Wire>,
     pub(crate) ledger: A::Ledger,
+}
+
+impl Site<Reads> {
+    /// A handle for reading, of which anyone may make one.
+    pub fn reading(wire: Arc<Wire>) -> Self {
+        Self { wire, ledger: () }
+    }
 }
 
 impl<A: Access> Site<A> {

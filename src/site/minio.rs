@@ -1,11 +1,16 @@
 //! MinIO's own calls: replication, resync, health and the admin interface. Facts about them: each call's docs.
 
+mod info;
+mod metrics;
+mod trace;
+
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use http::Method;
+use jiff::{Timestamp, fmt::rfc2822};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Site, Wire};
+use super::{Site, Wire, changes::StartResync, net::Reply, sign::Ask};
 use crate::{
     failure::Failure,
     step::{Access, Probe},
@@ -194,56 +199,206 @@ pub struct Usage {
 impl<A: Access> Site<A> {
     /// Asks both health calls; `Err` only when nothing answers at all.
     pub async fn health(&self) -> Result<Health, Failure> {
-        todo!()
+        let ask = |call| Ask::unsigned(call, "tell its health");
+        let live = self.wire.reply(&ask("/minio/health/live")).await?;
+        let cluster = self.wire.reply(&ask("/minio/health/cluster")).await?;
+        Ok(Health {
+            live: live.status.is_success(),
+            cluster: cluster.status.is_success(),
+            server_status: cluster.header("x-minio-server-status").map(str::to_owned),
+            healing_drives: cluster.header("x-minio-healing-drives").and_then(|n| n.parse().ok()).unwrap_or(0),
+            is_minio: live.header("server").is_some_and(|s| s.starts_with("MinIO")),
+            server_time: date(&live),
+        })
+    }
+    /// The server's clock, to the second.
+    pub async fn server_time(&self) -> Result<Timestamp, Failure> {
+        let ask = Ask::unsigned("/minio/health/live", "tell the time");
+        let reply = self.wire.reply(&ask).await?;
+        date(&reply).ok_or_else(|| self.wire.asked(&ask.what).unreadable("it has no date"))
     }
     pub async fn info(&self) -> Result<Info, Failure> {
-        todo!()
+        self.wire.json(&Ask::admin("info", "describe itself")).await.map(info::Wire::read)
     }
     pub async fn account(&self) -> Result<Account, Failure> {
-        todo!()
+        #[derive(Deserialize)]
+        struct Wire {
+            #[serde(rename = "AccountName")]
+            name: String,
+            #[serde(default, rename = "Policy")]
+            policy: serde_json::Value,
+        }
+        let Wire { name, policy } = self.wire.json(&Ask::admin("accountinfo", "describe the account")).await?;
+        Ok(Account { name, policy })
     }
-    pub async fn remote_targets(&self, _bucket: &BucketName) -> Result<Vec<RemoteTarget>, Failure> {
-        todo!()
+    pub async fn remote_targets(&self, bucket: &BucketName) -> Result<Vec<RemoteTarget>, Failure> {
+        let ask = Ask::admin("list-remote-targets", format!("list the remote targets of `{bucket}`"))
+            .with("bucket", bucket.as_str())
+            .with("type", "replication");
+        self.wire.json::<Option<Vec<RemoteTarget>>>(&ask).await.map(Option::unwrap_or_default)
     }
     /// MinIO's own check of a bucket's targets. It writes and deletes a probe on each, hence the leave.
-    pub async fn replication_check(&self, _bucket: &BucketName, _leave: Probe) -> Result<(), Failure> {
-        todo!()
+    pub async fn replication_check(&self, bucket: &BucketName, _leave: Probe) -> Result<(), Failure> {
+        let what = format!("check the remote targets of `{bucket}`");
+        let ask = Ask::bucket(Method::GET, bucket, "replication-check", what);
+        let reply = self.wire.ask(&ask).await?;
+        // A server without this call lists the bucket.
+        if reply.body.is_empty() { Ok(()) } else { Err(self.wire.asked(&ask.what).unknown_call()) }
     }
     /// The status of the last resync of every ARN of a bucket, or of one.
-    pub async fn resync_status(&self, _bucket: &BucketName, _arn: Option<&str>) -> Result<Vec<ResyncStatus>, Failure> {
-        todo!()
+    pub async fn resync_status(&self, bucket: &BucketName, arn: Option<&str>) -> Result<Vec<ResyncStatus>, Failure> {
+        self.wire.resync_status(bucket, arn).await
     }
     /// Lines of the live trace, as they come; ends when dropped.
     pub async fn resync_trace(&self) -> Result<tokio::sync::mpsc::Receiver<TraceLine>, Failure> {
-        todo!()
+        trace::follow(&self.wire).await
     }
     /// By ARN; the sum stands under the empty key.
-    pub async fn replication_metrics(&self, _bucket: &BucketName) -> Result<BTreeMap<String, Metrics>, Failure> {
-        todo!()
+    pub async fn replication_metrics(&self, bucket: &BucketName) -> Result<BTreeMap<String, Metrics>, Failure> {
+        let what = format!("tell the replication metrics of `{bucket}`");
+        let ask = Ask::bucket(Method::GET, bucket, "replication-metrics", what).with("replication-metrics", "2");
+        self.wire.json(&ask).await.map(metrics::Wire::read)
     }
     /// Whether the KMS of the site can use a key.
-    pub async fn kms_key(&self, _key: &str) -> Result<(), Failure> {
-        todo!()
+    pub async fn kms_key(&self, key: &str) -> Result<(), Failure> {
+        #[derive(Deserialize)]
+        struct Wire {
+            #[serde(default, rename = "encryptionErr")]
+            encryption: String,
+            #[serde(default, rename = "decryptionErr")]
+            decryption: String,
+        }
+        let ask = Ask::admin("kms/key/status", format!("use the KMS key `{key}`")).with("key-id", key);
+        let Wire { encryption, decryption } = self.wire.json(&ask).await?;
+        match [encryption, decryption].into_iter().find(|e| !e.is_empty()) {
+            Some(why) => Err(self.wire.asked(&ask.what).refused(&why)),
+            None => Ok(()),
+        }
     }
-    pub async fn quota(&self, _bucket: &BucketName) -> Result<Quota, Failure> {
-        todo!()
+    pub async fn quota(&self, bucket: &BucketName) -> Result<Quota, Failure> {
+        #[derive(Deserialize)]
+        struct Wire {
+            #[serde(default)]
+            size: u64,
+            /// What older releases call it.
+            #[serde(default)]
+            quota: u64,
+        }
+        let ask =
+            Ask::admin("get-bucket-quota", format!("tell the quota of `{bucket}`")).with("bucket", bucket.as_str());
+        let Wire { size, quota } = self.wire.json(&ask).await?;
+        Ok(Quota { bytes: size.max(quota) })
     }
     /// Whether the deployment is under site replication.
     pub async fn site_replication(&self) -> Result<bool, Failure> {
-        todo!()
+        #[derive(Deserialize)]
+        struct Wire {
+            enabled: bool,
+        }
+        let ask = Ask::admin("site-replication/info", "tell whether it is under site replication");
+        self.wire.json::<Wire>(&ask).await.map(|w| w.enabled)
     }
     /// What the scanner last counted; `None` when it has not been there yet.
-    pub async fn usage(&self, _bucket: &BucketName) -> Result<Option<Usage>, Failure> {
-        todo!()
+    pub async fn usage(&self, bucket: &BucketName) -> Result<Option<Usage>, Failure> {
+        let ask = Ask::admin("datausageinfo", "tell what it holds");
+        self.wire.json::<info::UsageWire>(&ask).await.map(|w| w.read(bucket))
     }
 }
 
 impl Wire {
     pub(crate) async fn resync_status(
         &self,
-        _bucket: &BucketName,
-        _arn: Option<&str>,
+        bucket: &BucketName,
+        arn: Option<&str>,
     ) -> Result<Vec<ResyncStatus>, Failure> {
-        todo!()
+        let what = format!("tell the resync status of `{bucket}`");
+        let mut ask = Ask::bucket(Method::GET, bucket, "replication-reset-status", what).on_one_node();
+        if let Some(arn) = arn {
+            ask = ask.with("arn", arn);
+        }
+        self.json::<Jobs>(&ask).await.map(|jobs| jobs.target)
+    }
+
+    /// Starts a resync; when, by the server's clock. Only a refusal proves that it did not start.
+    pub(super) async fn start_resync(&self, start: &StartResync) -> Result<Timestamp, Failure> {
+        let StartResync { bucket, arn, reset_id, older_than_days, before: _ } = start;
+        let what = format!("start a resync of `{bucket}`");
+        let mut ask = Ask::bucket(Method::PUT, bucket, "replication-reset", what)
+            .on_one_node()
+            .with("arn", arn)
+            .with("reset-id", reset_id);
+        if let Some(days) = older_than_days {
+            // The server divides nanoseconds by 24 and calls that days; any other unit breaks its list of targets.
+            ask = ask.with("older-than", format!("{}ns", u64::from(*days) * 24));
+        }
+        let reply = self.ask(&ask).await?;
+        let listed = serde_json::from_slice::<Jobs>(&reply.body).map(|jobs| jobs.target).unwrap_or_default();
+        match date(&reply) {
+            Some(at) if listed.iter().any(|job| job.reset_id == *reset_id) => Ok(at),
+            _ => Err(Failure::unreachable(format!(
+                "site `{}` gave an answer that does not tell whether a resync of `{bucket}` started",
+                self.spec.alias
+            ))),
+        }
+    }
+
+    /// An answer in JSON. An unknown sub-resource is answered with a listing in XML, and 200.
+    async fn json<T: DeserializeOwned>(&self, ask: &Ask) -> Result<T, Failure> {
+        let reply = self.ask(ask).await?;
+        if is_xml(&reply) {
+            return Err(self.asked(&ask.what).unknown_call());
+        }
+        serde_json::from_slice(&reply.body).map_err(|e| self.asked(&ask.what).unreadable(&e.to_string()))
+    }
+}
+
+/// What start and status answer; nothing when no resync was ever started.
+#[derive(Deserialize)]
+struct Jobs {
+    #[serde(default)]
+    target: Vec<ResyncStatus>,
+}
+
+fn is_xml(reply: &Reply) -> bool {
+    reply.header("content-type").is_some_and(|t| t.contains("xml")) || reply.body.trim_ascii_start().starts_with(b"<")
+}
+
+/// The server's clock, from the `Date` header.
+fn date(reply: &Reply) -> Option<Timestamp> {
+    rfc2822::DateTimeParser::new().parse_timestamp(reply.header("date")?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remote_target_is_read_as_recorded() {
+        let recorded = r#"[{"sourcebucket":"data","endpoint":"target.example:9000","credentials":{"accessKey":"minioadmin","expiration":"0001-01-01T00:00:00Z"},"targetbucket":"data","secure":false,"path":"auto","api":"s3v4","arn":"arn:minio:replication::153eac8c:data","type":"replication","replicationSync":false,"healthCheckDuration":60000000000,"disableProxy":false,"resetBeforeDate":"2026-11-23T18:30:11.534375351Z","resetID":"551bad9e","totalDowntime":0,"lastOnline":"2026-11-23T18:31:14.734064435Z","isOnline":true,"latency":{"curr":1247903,"avg":1633247,"max":5730720},"edge":false,"edgeSyncBeforeExpiry":false,"offlineCount":0}]"#;
+        let targets: Vec<RemoteTarget> = serde_json::from_str(recorded).unwrap();
+        assert_eq!(targets[0].endpoint, "target.example:9000");
+        assert_eq!(targets[0].reset_id.as_deref(), Some("551bad9e"));
+        assert_eq!(targets[0].latency.max, 5_730_720);
+        assert!(targets[0].is_online && !targets[0].synchronous);
+        assert_eq!(serde_json::from_str::<Option<Vec<RemoteTarget>>>("null").unwrap(), None);
+    }
+
+    #[test]
+    fn a_resync_status_is_read_from_its_beginning_to_its_end() {
+        let started = r#"{"arn":"a","resetid":"drill-0001","startTime":"0001-01-01T00:00:00Z","endTime":"0001-01-01T00:00:00Z","completedReplicationSize":0,"failedReplicationSize":0,"failedReplicationCount":0,"replicationCount":0}"#;
+        let status: ResyncStatus = serde_json::from_str(started).unwrap();
+        assert_eq!((status.status.as_str(), status.running(), status.start_time.as_second() < 0), ("", false, true));
+        let ended = r#"{"arn":"a","resetid":"drill-0001","startTime":"2026-11-23T19:01:53.293338119Z","endTime":"2026-11-23T19:01:54.147947681Z","resyncStatus":"Completed","completedReplicationSize":758463,"failedReplicationSize":0,"failedReplicationCount":0,"replicationCount":239,"bucket":"data","object":"o95.bin"}"#;
+        let status: ResyncStatus = serde_json::from_str(ended).unwrap();
+        assert_eq!((status.replicated_count, status.object.as_deref()), (239, Some("o95.bin")));
+    }
+
+    #[test]
+    fn the_date_header_is_the_servers_clock() {
+        let mut reply =
+            Reply { status: http::StatusCode::OK, headers: http::HeaderMap::new(), body: bytes::Bytes::new() };
+        assert_eq!(date(&reply), None);
+        reply.headers.insert("date", http::HeaderValue::from_static("Mon, 23 Nov 2026 18:31:17 GMT"));
+        assert_eq!(date(&reply), Some("2026-11-23T18:31:17Z".parse().unwrap()));
     }
 }
