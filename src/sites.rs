@@ -4,14 +4,14 @@ mod file;
 mod mc;
 
 use std::{
-    fs,
+    fmt, fs,
     io::ErrorKind,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use crate::{
-    problem::{Problem, Span, did_you_mean},
+    problem::{Problem, Span, did_you_mean, render},
     secret::Secret,
     site::{SiteSpec, Value},
 };
@@ -53,6 +53,22 @@ pub struct Refused {
     pub problems: Vec<Problem>,
 }
 
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.file {
+            Some(file) => f.write_str(&render(&file.display().to_string(), &self.text, &self.problems, false)),
+            None => {
+                for (i, problem) in self.problems.iter().enumerate() {
+                    let end = if i + 1 < self.problems.len() { "\n" } else { "" };
+                    let help = problem.help.as_ref().map(|help| format!(": {help}")).unwrap_or_default();
+                    write!(f, "{}{help}{end}", problem.what)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
 /// A `sites.yaml` that was read.
 struct SitesFile {
     path: PathBuf,
@@ -73,6 +89,11 @@ impl<'a> Sites<'a> {
         let file = bytes.map(|bytes| SitesFile::parse(&path, &bytes)).transpose()?;
         let mc = mc::Config::load(options.env);
         Ok(Self { options, file, mc })
+    }
+
+    /// The `sites.yaml` that was read, if there is one.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_ref().map(|file| file.path.as_path())
     }
 
     /// What is worth saying about `sites.yaml` and refuses nothing.

@@ -171,6 +171,7 @@ pub struct Attempt {
 
 impl Step for ResyncRecover {
     const USES: &'static str = "resync.recover";
+    const PROVES: bool = true;
     const EXAMPLE: &'static str = "\
 - id: recover
   uses: resync.recover

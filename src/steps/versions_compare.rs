@@ -206,6 +206,7 @@ fn versions(n: u64) -> String {
 
 impl Step for VersionsCompare {
     const USES: &'static str = "versions.compare";
+    const PROVES: bool = true;
     const EXAMPLE: &'static str = "\
 - id: validate
   uses: versions.compare
