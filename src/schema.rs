@@ -179,7 +179,9 @@ fn open(schema: &mut Value) {
 fn or_template(schema: &mut Value) {
     open(schema);
     let free = ["pattern", "enum", "const", "minLength"].iter().all(|key| schema.get(key).is_none());
-    if schema.get("type").is_some_and(|name| name == "string") && free {
+    // Which roles a step works on is proven before the run.
+    let role = schema.get("$ref").is_some_and(|name| name == "#/$defs/Role");
+    if role || (schema.get("type").is_some_and(|name| name == "string") && free) {
         return;
     }
     let Some(entries) = schema.as_object_mut() else { return };

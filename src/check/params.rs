@@ -60,6 +60,12 @@ impl Params<'_> {
 
     /// A template: nothing is known of its value but, if it is a plain name, the type.
     fn hole(&mut self, node: &Node, text: &str, shape: Shape<'_>) {
+        if is_role(shape) {
+            return self.problems.push(
+                Problem::error(node.span, "a role takes no template")
+                    .help("name the role itself: which site it is, is said to each run with `--site`"),
+            );
+        }
         let Some(expr) = template::whole(text) else {
             let types = Types::from(["string"]);
             let wanted = shape.types();
@@ -234,6 +240,10 @@ impl Params<'_> {
                 self.problems.push(Problem::error(key.span, "a key must be text").help("quote it"));
                 continue;
             };
+            if template::is_template(name) {
+                self.problems.push(Problem::error(key.span, "a key takes no template").help("write the key itself"));
+                continue;
+            }
             match (known.get(name), others) {
                 (Some(schema), _) => self.walk(value, shape.at(schema), value.span),
                 (None, Some(schema)) if schema.is_object() => self.walk(value, shape.at(schema), value.span),
@@ -269,8 +279,11 @@ impl Params<'_> {
 
 /// The role that a parameter names when the runbook does not give it.
 fn role_by_default(shape: Shape<'_>) -> Option<&str> {
-    let is_role = shape.name() == Some("Role") || shape.alternatives().iter().any(|one| one.name() == Some("Role"));
-    shape.schema.get("default").and_then(Json::as_str).filter(|_| is_role)
+    shape.schema.get("default").and_then(Json::as_str).filter(|_| is_role(shape))
+}
+
+fn is_role(shape: Shape<'_>) -> bool {
+    shape.name() == Some("Role") || shape.alternatives().iter().any(|one| one.name() == Some("Role"))
 }
 
 fn limit(shape: Shape<'_>, key: &str) -> Option<u64> {

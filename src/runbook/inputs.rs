@@ -27,6 +27,8 @@ pub fn bind_inputs(runbook: &Runbook, given: &Map<String, Value>) -> Result<Map<
                 Problem::error(None, format!("the input `{}` does not fit: {what}", input.name))
                     .help(format!("give it with `-i {}=…`: {}", input.name, input.description))
             }),
+            // It may name an input that is among the problems already.
+            (None, Some(default)) if !problems.is_empty() && has_template(default) => continue,
             (None, Some(default)) => default_of(input, default, &bound),
             (None, None) => Err(Problem::error(None, format!("the input `{}` is missing", input.name))
                 .help(format!("give it with `-i {}=…`: {}", input.name, input.description))),
@@ -44,6 +46,10 @@ fn default_of(input: &Input, default: &Node, above: &Map<String, Value>) -> Resu
     let node = template::render(default, &json!({"inputs": above}))?;
     value_of(input, &node.to_json())
         .map_err(|what| Problem::error(default.span, format!("the default of `{}` does not fit: {what}", input.name)))
+}
+
+fn has_template(node: &Node) -> bool {
+    template::names(node).is_ok_and(|names| !names.is_empty())
 }
 
 /// One value as the type of its input, within the limits. The error never shows the value of a secret input.
@@ -239,6 +245,7 @@ mod tests {
         let inputs =
             "{a: {type: bucket, description: A}, b: {type: string, default: '{{ inputs.a }}-copy', description: B}}";
         assert_eq!(bind(inputs, json!({"a": "docs"})).unwrap(), json!({"a": "docs", "b": "docs-copy"}));
+        assert_eq!(bind(inputs, json!({})).unwrap_err().len(), 1, "what is missing is said once");
     }
 
     #[test]

@@ -4,7 +4,10 @@ use schemars::{JsonSchema, Schema, schema_for};
 use serde_json::{Value, json};
 
 use super::{InputType, OnFailure};
-use crate::event::RunbookKind;
+use crate::{event::RunbookKind, failure::Class};
+
+/// The failures that may be tried again; a refused request never is.
+pub(super) const RETRIED: [Class; 3] = [Class::Unreachable, Class::TimedOut, Class::Throttled];
 
 /// One key of a mapping.
 pub struct Key {
@@ -69,7 +72,7 @@ pub const STEP: &[Key] = &[
     optional("when", "The step is skipped when this is false", || shared("Expression")),
     optional("retry", "When and how often a failed attempt is followed by another", || shared("Retry")),
     optional("until", "Repeat a reading step until something holds", || shared("Until")),
-    optional("timeout", "The limit of one attempt; longer than a request's own 30 s", || shared("Period")),
+    optional("timeout", "The limit of one attempt; longer than the limit of one request, 30s", || shared("Period")),
     optional("deadline", "The limit of the step over all its attempts", || shared("Period")),
     optional(
         "expect",
@@ -93,7 +96,7 @@ pub const RETRY: &[Key] = &[
     optional(
         "on",
         "The failures that are tried again; the default is all three",
-        || json!({"type": "array", "minItems": 1, "items": {"enum": ["unreachable", "timed_out", "throttled"]}}),
+        || json!({"type": "array", "minItems": 1, "items": {"enum": RETRIED}}),
     ),
 ];
 

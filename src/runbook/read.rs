@@ -315,7 +315,7 @@ fn retry(node: &Node, problems: &mut Vec<Problem>) -> Option<Retry> {
         let span = node.get("max_interval").map(|node| node.span);
         problems.push(Problem::error(span, "`max_interval` is shorter than `interval`").help("make it the longer one"));
     }
-    let on = node.get("on").map_or_else(|| RETRIED.to_vec(), |list| classes(list, problems));
+    let on = node.get("on").map_or_else(|| keys::RETRIED.to_vec(), |list| classes(list, problems));
     Some(Retry {
         span: node.span,
         attempts: attempts?,
@@ -325,8 +325,6 @@ fn retry(node: &Node, problems: &mut Vec<Problem>) -> Option<Retry> {
         on,
     })
 }
-
-const RETRIED: [Class; 3] = [Class::Unreachable, Class::TimedOut, Class::Throttled];
 
 fn classes(list: &Node, problems: &mut Vec<Problem>) -> Vec<Class> {
     let Value::List(items) = &list.value else {
