@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    problem::{self, Problem, Span, did_you_mean},
+    problem::{Problem, Span, did_you_mean, render},
     secret::Secret,
     site::{SiteSpec, Value},
 };
@@ -24,8 +24,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const REGION: &str = "us-east-1";
 
 /// Where to look.
-#[derive(Clone, Debug)]
-pub struct Where {
+pub struct Options<'a> {
     /// The file that `--sites` names; it must exist.
     pub file: Option<PathBuf>,
     /// Without one, the folder whose `sites.yaml` is read if there is one: the runbook's, or for an embedded runbook
@@ -33,14 +32,13 @@ pub struct Where {
     pub beside: PathBuf,
     /// `--allow-insecure`: sites whose certificate is not checked may be used.
     pub allow_insecure: bool,
+    /// The environment.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
 }
 
-type Env = Box<dyn Fn(&str) -> Option<String> + Send + Sync>;
-
 /// All aliases that can be looked up.
-pub struct Sites {
-    place: Where,
-    env: Env,
+pub struct Sites<'a> {
+    options: Options<'a>,
     file: Option<SitesFile>,
     mc: mc::Config,
 }
@@ -55,6 +53,22 @@ pub struct Refused {
     pub problems: Vec<Problem>,
 }
 
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.file {
+            Some(file) => f.write_str(&render(&file.display().to_string(), &self.text, &self.problems, false)),
+            None => {
+                for (i, problem) in self.problems.iter().enumerate() {
+                    let end = if i + 1 < self.problems.len() { "\n" } else { "" };
+                    let help = problem.help.as_ref().map(|help| format!(": {help}")).unwrap_or_default();
+                    write!(f, "{}{help}{end}", problem.what)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
 /// A `sites.yaml` that was read.
 struct SitesFile {
     path: PathBuf,
@@ -63,21 +77,21 @@ struct SitesFile {
     warnings: Vec<Problem>,
 }
 
-impl Sites {
+impl<'a> Sites<'a> {
     /// Reads `sites.yaml` and MinIO client's configuration. All problems of `sites.yaml` at once; one of MinIO
-    /// client's file counts only once an alias is looked for there. `env` is the environment.
-    pub fn load(place: &Where, env: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Result<Self, Refused> {
-        let path = place.file.clone().unwrap_or_else(|| place.beside.join("sites.yaml"));
+    /// client's file counts only once an alias is looked for there.
+    pub fn load(options: Options<'a>) -> Result<Self, Refused> {
+        let path = options.file.clone().unwrap_or_else(|| options.beside.join("sites.yaml"));
         let bytes = read(&path).map_err(Refused::bare)?;
-        if bytes.is_none() && place.file.is_some() {
+        if bytes.is_none() && options.file.is_some() {
             return Err(Refused::bare(format!("cannot read `{}`: no such file", path.display())));
         }
         let file = bytes.map(|bytes| SitesFile::parse(&path, &bytes)).transpose()?;
-        let mc = mc::Config::load(&env);
-        Ok(Self { place: place.clone(), env: Box::new(env), file, mc })
+        let mc = mc::Config::load(options.env);
+        Ok(Self { options, file, mc })
     }
 
-    /// The `sites.yaml` that was read.
+    /// The `sites.yaml` that was read, if there is one.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_ref().map(|file| file.path.as_path())
     }
@@ -93,13 +107,13 @@ impl Sites {
         let listed =
             self.file.as_ref().and_then(|file| Some((file, file.sites.iter().find(|s| s.spec.alias == alias)?)));
         if let Some((file, listed)) = listed {
-            if let (Some(span), false) = (listed.insecure, self.place.allow_insecure) {
+            if let (Some(span), false) = (listed.insecure, self.options.allow_insecure) {
                 return Err(file.refused(vec![insecure(alias, span)]));
             }
             return Ok(listed.spec.clone());
         }
         let variable = format!("MC_HOST_{alias}");
-        if let Some(host) = (self.env)(&variable) {
+        if let Some(host) = (self.options.env)(&variable) {
             return mc::host(alias, &host).map_err(|why| Refused::bare(format!("`{variable}` cannot be used: {why}")));
         }
         match self.mc.site(alias) {
@@ -120,10 +134,10 @@ impl Sites {
 
     fn unknown(&self, alias: &str) -> Refused {
         let known = self.known();
-        let file = match (&self.file, &self.place.file) {
+        let file = match (&self.file, &self.options.file) {
             (Some(file), _) => file.path.display().to_string(),
             (None, Some(path)) => path.display().to_string(),
-            (None, None) => format!("{} (not there)", self.place.beside.join("sites.yaml").display()),
+            (None, None) => format!("{} (not there)", self.options.beside.join("sites.yaml").display()),
         };
         let places = format!("looked in {file}, in MC_HOST_{alias}, and in {}", self.mc.place());
         let near = did_you_mean(alias, known.iter().copied()).map(|near| format!("{near} "));
@@ -143,18 +157,6 @@ impl Refused {
         Self { file: None, text: String::new(), problems: vec![Problem::error(None, what)] }
     }
 }
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match &self.file {
-            Some(file) => problem::render(&file.display().to_string(), &self.text, &self.problems, false),
-            None => self.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
-        };
-        f.write_str(text.trim_end())
-    }
-}
-
-impl std::error::Error for Refused {}
 
 impl SitesFile {
     fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Refused> {
@@ -250,8 +252,8 @@ mod tests {
             fs::create_dir_all(folder.join(".mc")).unwrap();
             Self(folder)
         }
-        fn place(&self) -> Where {
-            Where { file: None, beside: self.0.clone(), allow_insecure: false }
+        fn options<'a>(&self, env: &'a dyn Fn(&str) -> Option<String>) -> Options<'a> {
+            Options { file: None, beside: self.0.clone(), allow_insecure: false, env }
         }
     }
 
@@ -271,12 +273,12 @@ mod tests {
         fs::write(folder.0.join(".mc/config.json"), config).unwrap();
         fs::write(folder.0.join("sites.yaml"), FILE).unwrap();
         let home = folder.0.display().to_string();
-        let env = move |name: &str| match name {
+        let env = |name: &str| match name {
             "HOME" => Some(home.clone()),
             "MC_HOST_primary" | "MC_HOST_dr" => Some("http://k:s@from-env:9000".into()),
             _ => None,
         };
-        let sites = Sites::load(&folder.place(), env).unwrap();
+        let sites = Sites::load(folder.options(&env)).unwrap();
         let host = |alias| sites.lookup(alias).unwrap().endpoint.host().unwrap().to_owned();
         assert_eq!(host("primary"), "minio.primary.example");
         assert_eq!(host("dr"), "from-env");
@@ -291,7 +293,7 @@ mod tests {
         let folder = Folder::new("unknown");
         fs::write(folder.0.join("sites.yaml"), FILE).unwrap();
         let env = |name: &str| (name == "MC_CONFIG_DIR").then(|| "/nowhere".to_owned());
-        let sites = Sites::load(&folder.place(), env).unwrap();
+        let sites = Sites::load(folder.options(&env)).unwrap();
         let problem = sites.lookup("primry").unwrap_err().problems.remove(0);
         assert_eq!(problem.what, "no site has the alias `primry`");
         let path = folder.0.join("sites.yaml");
@@ -299,9 +301,7 @@ mod tests {
             "did you mean `primary`? looked in {}, in MC_HOST_primry, and in /nowhere/config.json (not there); known: primary, rough",
             path.display()
         );
-        assert_eq!(problem.help.as_ref().unwrap(), &help);
-        let shown = sites.lookup("primry").unwrap_err().to_string();
-        assert_eq!(shown, format!("no site has the alias `primry` ({help})"));
+        assert_eq!(problem.help.unwrap(), help);
     }
 
     #[test]
@@ -309,15 +309,13 @@ mod tests {
         let folder = Folder::new("insecure");
         fs::write(folder.0.join("sites.yaml"), FILE).unwrap();
         let env = |_: &str| None;
-        let refused = Sites::load(&folder.place(), env).unwrap().lookup("rough").unwrap_err();
+        let refused = Sites::load(folder.options(&env)).unwrap().lookup("rough").unwrap_err();
         let problem = &refused.problems[0];
         let span = problem.span.unwrap();
         assert_eq!(&refused.text[span.start..span.end], "true");
         assert!(problem.help.as_ref().unwrap().contains("--allow-insecure"));
-        let shown = refused.to_string();
-        assert!(shown.contains("sites.yaml:3:") && shown.contains("insecure: true"), "{shown}");
-        let allowed = Where { allow_insecure: true, ..folder.place() };
-        let spec = Sites::load(&allowed, env).unwrap().lookup("rough").unwrap();
+        let allowed = Options { allow_insecure: true, ..folder.options(&env) };
+        let spec = Sites::load(allowed).unwrap().lookup("rough").unwrap();
         assert!(spec.insecure);
         assert!(matches!(spec.secret_key, Value::File(path) if path == folder.0.join("key")));
     }
@@ -326,12 +324,12 @@ mod tests {
     fn a_named_file_must_be_there_and_an_unnamed_one_need_not() {
         let folder = Folder::new("missing");
         let env = |_: &str| None;
-        assert!(Sites::load(&folder.place(), env).is_ok());
-        let named = Where { file: Some(folder.0.join("other.yaml")), ..folder.place() };
-        let refused = Sites::load(&named, env).err().unwrap();
+        assert!(Sites::load(folder.options(&env)).is_ok());
+        let named = Options { file: Some(folder.0.join("other.yaml")), ..folder.options(&env) };
+        let refused = Sites::load(named).err().unwrap();
         assert!(refused.problems[0].what.ends_with("other.yaml`: no such file"), "{refused:?}");
         fs::create_dir(folder.0.join("sites.yaml")).unwrap();
-        assert!(Sites::load(&folder.place(), env).is_err());
+        assert!(Sites::load(folder.options(&env)).is_err());
     }
 
     #[test]
@@ -344,7 +342,7 @@ mod tests {
         let env = |_: &str| None;
         for (mode, count) in [(0o644, 2), (0o600, 1)] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            let refused = Sites::load(&folder.place(), env).unwrap().warnings().unwrap();
+            let refused = Sites::load(folder.options(&env)).unwrap().warnings().unwrap();
             assert_eq!(refused.problems.len(), count, "{:?}", refused.problems);
             assert!(!format!("{refused:?}").contains("hunter22"));
         }

@@ -17,7 +17,7 @@ use crate::{
     runbook::{self, Runbook},
     secret::{Masker, Secret},
     site::{Site, Wire},
-    sites::{Sites, Where},
+    sites::{self, Sites},
     step::Reads,
     tree,
     types::Role,
@@ -95,11 +95,16 @@ pub(super) fn wires(aliases: &BTreeMap<Role, String>, lookup: &Lookup, beside: &
     }
 }
 
-pub(super) fn open_sites(lookup: &Lookup, beside: &Path) -> Result<Sites, Refusal> {
-    let place = Where { file: lookup.sites.clone(), beside: beside.to_owned(), allow_insecure: lookup.allow_insecure };
-    let sites = Sites::load(&place, &terminal::env).map_err(|e| Refusal::refused(e.to_string()))?;
-    for warning in sites.warnings() {
-        tracing::warn!("{warning}");
+pub(super) fn open_sites(lookup: &Lookup, beside: &Path) -> Result<Sites<'static>, Refusal> {
+    let options = sites::Options {
+        file: lookup.sites.clone(),
+        beside: beside.to_owned(),
+        allow_insecure: lookup.allow_insecure,
+        env: &terminal::env,
+    };
+    let sites = Sites::load(options).map_err(|e| Refusal::refused(e.to_string()))?;
+    if let Some(warnings) = sites.warnings() {
+        tracing::warn!("{warnings}");
     }
     Ok(sites)
 }

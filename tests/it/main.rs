@@ -7,6 +7,8 @@ mod case;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod engine;
+#[cfg(test)]
 mod pair;
 #[cfg(test)]
 mod proxy;
@@ -21,7 +23,7 @@ use std::collections::BTreeSet;
 
 use firedrill::{
     site::Value,
-    sites::{Sites, Where},
+    sites::{self, Sites},
 };
 
 use crate::{
@@ -184,9 +186,9 @@ fn sites_are_found_where_people_and_mc_put_them() {
         .sites_file(&[("primary", &pair.source)])
         .site("dr", &pair.target)
         .env("MC_CONFIG_DIR", pair.mc_folder().to_str().unwrap());
-    let place = Where { file: None, beside: drill.folder().to_owned(), allow_insecure: false };
-    let env = move |name: &str| drill.variable(name);
-    let sites = Sites::load(&place, env.clone()).unwrap_or_else(|refused| panic!("{refused}"));
+    let env = |name: &str| drill.variable(name);
+    let options = sites::Options { file: None, beside: drill.folder().to_owned(), allow_insecure: false, env: &env };
+    let sites = Sites::load(options).unwrap_or_else(|refused| panic!("{refused}"));
     for (alias, server) in [("primary", &pair.source), ("dr", &pair.target), ("third", &pair.source)] {
         let spec = sites.lookup(alias).unwrap_or_else(|refused| panic!("{refused}"));
         assert_eq!(spec.endpoint.to_string().trim_end_matches('/'), server.endpoint());

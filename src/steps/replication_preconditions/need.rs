@@ -1,0 +1,62 @@
+//! The short way out of a check when a fact that it needs could not be had: unknown, with the reason.
+
+use super::{
+    checks::{Said, unknown, warn},
+    facts::{Fact, Facts, SiteFacts},
+};
+use crate::failure::{Class, Failure};
+
+impl Facts {
+    /// A fact about a site.
+    pub(super) fn of<'a, T>(&self, site: &SiteFacts, fact: &'a Fact<T>, what: &str) -> Result<&'a T, Said> {
+        fact.as_ref().map_err(|why| not_told(site, what, why))
+    }
+
+    /// A fact about the site's bucket, which may be missing: before `bucket.prepare`, that of the target may be.
+    pub(super) fn of_bucket<'a, T>(&self, site: &SiteFacts, fact: &'a Fact<T>, what: &str) -> Result<&'a T, Said> {
+        if site.bucket_missing() {
+            return Err(self.without_bucket(site, what));
+        }
+        self.of(site, fact, what)
+    }
+
+    fn without_bucket(&self, site: &SiteFacts, what: &str) -> Said {
+        if self.lost_bucket_is_expected() && site.role == self.asked.target {
+            return warn(
+                format!("{what} cannot be asked while {} has no bucket `{}`", site.alias, self.asked.target_bucket),
+                "`bucket.prepare` creates it; this is asked again afterwards",
+            );
+        }
+        unknown(
+            format!("{what} cannot be asked: the bucket is missing on {} `{}`", site.role, site.alias),
+            "see the check `direction`; the target's bucket is created by `bucket.prepare`",
+        )
+    }
+
+    /// The target's bucket is missing, and it is the time for that.
+    pub(super) fn lost_bucket_is_expected(&self) -> bool {
+        self.asked.before_prepare && self.target.bucket_missing()
+    }
+}
+
+fn not_told(site: &SiteFacts, what: &str, why: &Failure) -> Said {
+    let remedy = if denied(why) {
+        format!("let the account of `{}` ask for it: the check `permissions` names the actions", site.alias)
+    } else {
+        match why.class() {
+            Some(Class::Unreachable | Class::TimedOut) => format!("bring `{}` back, then run this again", site.alias),
+            Some(Class::Throttled) => format!("`{}` is busy: run this again later", site.alias),
+            Some(Class::Refused | Class::Lost) | None => format!("look at the log of `{}`", site.alias),
+        }
+    };
+    unknown(format!("{what} of {} `{}` could not be had: {why}", site.role, site.alias), remedy)
+}
+
+/// Whether a site said that the account may not do this, while its credentials are good.
+pub(in crate::steps) fn denied(failure: &Failure) -> bool {
+    match failure.code() {
+        Some(code) => matches!(code, "AccessDenied" | "XMinioAdminAccessDenied"),
+        // The answer to a HEAD has no body that could say more.
+        None => failure.status() == Some(403),
+    }
+}
