@@ -15,10 +15,10 @@ use self::{
     shape::Shape,
 };
 use crate::{
-    event::RunbookKind,
+    event::{Effect, RunbookKind},
     problem::{Level, Problem, did_you_mean},
     runbook::{self, Input, Runbook, StepSpec, value_of},
-    step::{Effect, Kind},
+    step::Kind,
     template,
     tree::{self, Node},
 };
@@ -38,6 +38,14 @@ pub fn load(text: &str, kinds: &[Kind]) -> Result<(Runbook, Vec<Problem>), Vec<P
     }
     unused(&root, &runbook, &used, &mut problems);
     Ok((runbook, problems))
+}
+
+/// The same from the bytes of a file, which may not be text.
+pub fn load_bytes(bytes: &[u8], kinds: &[Kind]) -> Result<(Runbook, Vec<Problem>), Vec<Problem>> {
+    match tree::parse_bytes(bytes) {
+        Ok((text, _)) => load(text, kinds),
+        Err(problem) => Err(vec![problem]),
+    }
 }
 
 /// The kinds that a runbook uses, with their schemas.

@@ -53,7 +53,9 @@ impl From<NoRun> for Refusal {
         };
         let hint = match &no {
             NoRun::Unknown { .. } => ": `firedrill runs` lists them",
-            NoRun::Io { .. } => ": the record must be written before anything is changed (`--runs DIR` names another place)",
+            NoRun::Io { .. } => {
+                ": the record must be written before anything is changed (`--runs DIR` names another place)"
+            }
             NoRun::Ambiguous { .. } | NoRun::Live(_) => "",
         };
         Self::new(exit, format!("{no}{hint}"))

@@ -24,9 +24,7 @@ use self::attempt::StepRun;
 use crate::{
     change::ChangeKind,
     clock::{Clock, seconds_between},
-    event::{
-        Answer, Durable, Event, FailureRecord, Finding, Question, Signal, StepEnded, StepVerdict, Stop,
-    },
+    event::{Answer, Durable, Event, FailureRecord, Finding, Question, Signal, StepEnded, StepVerdict, Stop},
     failure::Failure,
     log::Log,
     replay::{Phase, StepPhase},

@@ -12,9 +12,10 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     clock::Clock,
+    digest::digest,
     event::{ArtifactFile, Durable, Event, FORMAT, Line, Recorder},
     failure::Failure,
-    secret::Masker,
+    mask::Masker,
 };
 
 /// The name of the journal in a run's directory.
@@ -77,11 +78,6 @@ pub fn parse(bytes: &[u8]) -> Result<Journal, Unsound> {
         return Err(Unsound::Line { line: 1, what: "there is no whole line".into() });
     }
     Ok(Journal { lines, head, whole_bytes: whole as u64, torn_bytes: (bytes.len() - whole) as u64 })
-}
-
-/// SHA-256 in hex.
-pub fn digest(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
 }
 
 /// Writes a journal, and the files beside it.

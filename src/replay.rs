@@ -293,7 +293,8 @@ impl RunState {
                 if intent.n != last + 1 {
                     return Err(format!("`{id}`: sending {} of `{}` after {last}", intent.n, intent.key));
                 }
-                step.changes.insert(intent.key.clone(), Past::Open { intent: Box::new((**intent).clone()), at: line.at });
+                step.changes
+                    .insert(intent.key.clone(), Past::Open { intent: Box::new((**intent).clone()), at: line.at });
                 self.any_intent = true;
                 self.unproven |= intent.needs_proof;
             }

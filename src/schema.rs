@@ -5,11 +5,11 @@ mod reference;
 use schemars::{JsonSchema, schema_for};
 use serde_json::{Map, Value, json};
 
-pub use self::reference::{kind_reference, reference};
+pub use self::reference::{kind_reference, overview, reference};
 use crate::{
-    event::Line,
+    event::{Effect, Line},
     runbook::keys::{self, Key},
-    step::{Effect, Kind},
+    step::Kind,
     types::{BucketName, Moment, Period, Role},
 };
 

@@ -16,7 +16,8 @@ pub(super) struct Loaded {
 }
 
 pub(super) fn file(path: &Path) -> Result<Loaded, Refusal> {
-    let bytes = std::fs::read(path).map_err(|e| Refusal::refused(format!("{}: cannot be read: {e}", path.display())))?;
+    let bytes =
+        std::fs::read(path).map_err(|e| Refusal::refused(format!("{}: cannot be read: {e}", path.display())))?;
     let beside = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
     text(&path.display().to_string(), &bytes, beside)
 }

@@ -9,9 +9,10 @@ use super::{Refusal, print, print_json, resume, run::runs_flag};
 use crate::{
     check,
     cli::Schema,
+    digest::digest,
     event::Observer,
     human::duration,
-    journal::{self, JOURNAL, Journal, digest},
+    journal::{self, JOURNAL, Journal},
     problem,
     replay::RunState,
     report::{self, console::Console},

@@ -10,8 +10,9 @@ use super::{
 use crate::{
     cli::{Again, Lookup},
     clock::Clock,
+    digest::digest,
     event::{Answer, Durable, Event, How, SiteRecord},
-    journal::{self, FileRecorder, Journal, digest},
+    journal::{self, FileRecorder, Journal},
     log::Log,
     replay::{Phase, RunState},
     report::console::Console,
@@ -77,7 +78,8 @@ fn open_question(state: &RunState, step: Option<&str>) -> Result<(String, String
 
 /// A run's journal, verified and folded.
 pub(super) fn read(runs: &Runs, id: &str) -> Result<(Journal, RunState), Refusal> {
-    let unsound = |what: String| Refusal::new(Exit::Journal, format!("the journal of run {id} does not verify: {what}"));
+    let unsound =
+        |what: String| Refusal::new(Exit::Journal, format!("the journal of run {id} does not verify: {what}"));
     let journal = runs.read(id).map_err(|e| unsound(e.to_string()))?;
     let state = RunState::replay(&journal.lines).map_err(|e| unsound(e.to_string()))?;
     Ok((journal, state))
@@ -166,10 +168,7 @@ async fn bind_again(loaded: &load::Loaded, state: &RunState, again: &Again) -> R
     })
 }
 
-fn same_deployments(
-    before: &BTreeMap<String, SiteRecord>,
-    now: &BTreeMap<String, SiteRecord>,
-) -> Result<(), Refusal> {
+fn same_deployments(before: &BTreeMap<String, SiteRecord>, now: &BTreeMap<String, SiteRecord>) -> Result<(), Refusal> {
     for (role, was) in before {
         let is = now.get(role).and_then(|site| site.deployment_id.as_ref());
         if let (Some(was_id), Some(is_id)) = (&was.deployment_id, is)

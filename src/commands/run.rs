@@ -12,10 +12,11 @@ use super::{
 use crate::{
     cli::{Bind, Go, Yes},
     clock::Clock,
+    digest::digest,
     engine::{self, Setup, StopSignal, plan::Frozen},
     event::{Event, Observer, RunStarted, RunbookKind, Signal, SiteRecord},
     human,
-    journal::{FileRecorder, JOURNAL, digest},
+    journal::{FileRecorder, JOURNAL},
     log::Log,
     replay::Phase,
     report::{self, console::Console},

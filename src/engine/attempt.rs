@@ -133,14 +133,8 @@ impl StepRun<'_> {
             frozen.compare(&self.spec.id, &with)?;
         }
         let attempt = setup.log.state(|s| s.steps.get(&self.spec.id).map_or(0, |step| step.attempts)) + 1;
-        let started = StepStarted {
-            uses: kind.uses.to_owned(),
-            title,
-            effect: kind.effect,
-            proves: kind.proves,
-            attempt,
-            with,
-        };
+        let started =
+            StepStarted { uses: kind.uses.to_owned(), title, effect: kind.effect, proves: kind.proves, attempt, with };
         setup.log.record(&self.spec.id, Event::StepStarted(Box::new(started)), Durable::No)?;
         let Some(until) = &self.spec.until else { return run(&step, host, ledger).await };
         let end = Instant::now() + until.deadline.0;
@@ -168,8 +162,7 @@ impl StepRun<'_> {
                 Ok(true) => {}
                 Ok(false) => findings.push(Finding::new("expect", format!("`{}` does not hold", expect.text))),
                 Err(problem) => {
-                    let failure =
-                        Failure::refused(format!("`{}` cannot be evaluated: {}", expect.text, problem.what));
+                    let failure = Failure::refused(format!("`{}` cannot be evaluated: {}", expect.text, problem.what));
                     return self.end(StepVerdict::Broke, Some(output), findings, Some(&failure));
                 }
             }

@@ -11,9 +11,9 @@ use jiff::Timestamp;
 use super::{Answers, Setup};
 use crate::{
     clock::{Clock, seconds_between},
+    digest::digest,
     event::{Answer, ArtifactFile, Durable, Event, How, Progress, Question},
     failure::Failure,
-    journal::digest,
     log::Log,
     site::Wire,
     step::{Claims, Host, Probe},

@@ -6,14 +6,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Next, Setup, attempt::{StepRun, describe}, one, scope, skip};
+use super::{
+    Next, Setup,
+    attempt::{StepRun, describe},
+    one, scope, skip,
+};
 use crate::{
     event::{Effect, StepEnded, StepVerdict},
     failure::Failure,
     replay::StepPhase,
     runbook::StepSpec,
-    template,
-    tree,
+    template, tree,
 };
 
 /// What a step would do.
@@ -63,7 +66,9 @@ impl Frozen {
     /// Fails on the first value that is not as it was planned.
     pub fn compare(&self, step: &str, with: &Value) -> Result<(), Failure> {
         let drift = |what: String| Err(Failure::Drift(format!("`{step}` is not as planned: {what}")));
-        let Some(planned) = self.changes.get(step) else { return drift("the plan does not change anything there".into()) };
+        let Some(planned) = self.changes.get(step) else {
+            return drift("the plan does not change anything there".into());
+        };
         match difference(planned, with, "with") {
             None => Ok(()),
             Some(what) => drift(what),
@@ -81,11 +86,9 @@ fn difference(planned: &Value, now: &Value, at: &str) -> Option<String> {
                 difference(a, b, &format!("{at}.{name}"))
             })
         }
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => a
-            .iter()
-            .zip(b)
-            .enumerate()
-            .find_map(|(i, (a, b))| difference(a, b, &format!("{at}[{i}]"))),
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            a.iter().zip(b).enumerate().find_map(|(i, (a, b))| difference(a, b, &format!("{at}[{i}]")))
+        }
         (a, b) if a == b => None,
         (a, b) => Some(format!("{at} was planned as {a} and is now {b}")),
     }

@@ -12,8 +12,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use crate::{
-    event::{Effect, Event, Finding, How, Line, Observer, Outcome, Progress, RunStarted, RunbookKind, StepEnded,
-        StepStarted, StepVerdict, Stop},
+    event::{
+        Effect, Event, Finding, How, Line, Observer, Outcome, Progress, RunStarted, RunbookKind, StepEnded,
+        StepStarted, StepVerdict, Stop,
+    },
     human::{bytes, count, duration},
     replay::RunState,
 };
@@ -315,13 +317,7 @@ fn check_row(check: &Value) -> String {
         _ => YELLOW,
     };
     let waived = check.get("waived").and_then(Value::as_str).map(|why| format!("  (waived: {why})"));
-    format!(
-        "{style}{:<8}{style:#}{:<28} {}{}",
-        text("verdict"),
-        text("id"),
-        text("detail"),
-        waived.unwrap_or_default()
-    )
+    format!("{style}{:<8}{style:#}{:<28} {}{}", text("verdict"), text("id"), text("detail"), waived.unwrap_or_default())
 }
 
 fn example_row(example: &Value) -> String {

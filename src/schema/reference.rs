@@ -19,18 +19,31 @@ pub fn reference(kinds: &[Kind]) -> String {
     }
     out += "\n# Step kinds\n\n| kind | effect | |\n| --- | --- | --- |\n";
     for kind in kinds {
-        let params = (kind.params)().to_value();
-        let about = text(&params, "description").lines().next().unwrap_or_default();
-        line(
-            &mut out,
-            format_args!("| `{}` | {} | {} |\n", kind.uses, effect(kind.effect).to_lowercase(), cell(about)),
-        );
+        let effect = effect(kind.effect).to_lowercase();
+        line(&mut out, format_args!("| `{}` | {effect} | {} |\n", kind.uses, cell(&about(kind))));
     }
     for kind in kinds {
         out.push('\n');
         out += &kind_reference(kind);
     }
     out
+}
+
+/// One line a kind, for a terminal.
+pub fn overview(kinds: &[Kind]) -> String {
+    let width = kinds.iter().map(|kind| kind.uses.len()).max().unwrap_or_default();
+    let mut out = String::new();
+    for kind in kinds {
+        let effect = effect(kind.effect).to_lowercase();
+        line(&mut out, format_args!("{:<width$}  {effect:<18}  {}\n", kind.uses, about(kind)));
+    }
+    out
+}
+
+/// The first line of what a kind does.
+fn about(kind: &Kind) -> String {
+    let params = (kind.params)().to_value();
+    text(&params, "description").lines().next().unwrap_or_default().to_owned()
 }
 
 /// The reference of one kind.

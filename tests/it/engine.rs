@@ -15,7 +15,9 @@ use self::toy::{End, Fate, Process, World, world};
 
 /// A runbook over the world `name`.
 fn runbook(name: &str, steps: &str) -> String {
-    format!("format: 1\nrunbook: toy\nsummary: {name}\nkind: recovery\nroles: {{ source: {{ description: s }} }}\n{steps}")
+    format!(
+        "format: 1\nrunbook: toy\nsummary: {name}\nkind: recovery\nroles: {{ source: {{ description: s }} }}\n{steps}"
+    )
 }
 
 /// Runs once, from nothing; the events of the run are in the process.
@@ -189,11 +191,9 @@ fn a_request_in_flight_gets_its_receipt_though_its_step_timed_out() {
 
 #[test]
 fn an_unanswered_change_is_settled_before_the_step_is_entered_again() {
-    for (fates, sent) in [
-        (vec![(1, Fate::NoAnswer)], 1),
-        (vec![(1, Fate::Lost)], 2),
-        (vec![(1, Fate::Lost), (2, Fate::NoAnswer)], 2),
-    ] {
+    for (fates, sent) in
+        [(vec![(1, Fate::NoAnswer)], 1), (vec![(1, Fate::Lost)], 2), (vec![(1, Fate::Lost), (2, Fate::NoAnswer)], 2)]
+    {
         let name = format!("settle {fates:?}");
         fate(&world(&name), &fates);
         let steps = format!(

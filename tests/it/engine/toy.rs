@@ -133,7 +133,11 @@ impl Step for Look {
         }
     }
     fn findings(&self, output: &Looked) -> Vec<Finding> {
-        if output.n < self.at_least { vec![Finding::new("few", format!("only {} looks", output.n))] } else { Vec::new() }
+        if output.n < self.at_least {
+            vec![Finding::new("few", format!("only {} looks", output.n))]
+        } else {
+            Vec::new()
+        }
     }
 }
 
