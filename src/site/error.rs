@@ -105,7 +105,8 @@ impl Asked<'_> {
                 self.error(raw.status().as_u16(), said)
             }
             SdkError::ResponseError(e) => match e.raw().status().as_u16() {
-                200..=299 => self.unreadable("it is no answer of this call"),
+                // It may have been done: the answer broke off, or is not this call's.
+                200..=299 => self.silence(&Silence::Broken("the answer cannot be read".into())),
                 status => self.error(status, Said::default()),
             },
             SdkError::ConstructionFailure(_) => self.not_sendable("it cannot be put into a request"),

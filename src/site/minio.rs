@@ -2,6 +2,7 @@
 
 mod info;
 mod metrics;
+mod resync;
 mod trace;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use http::Method;
 use jiff::{Timestamp, fmt::rfc2822};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Site, Wire, changes::StartResync, net::Reply, sign::Ask};
+use super::{Site, Wire, net::Reply, sign::Ask};
 use crate::{
     failure::Failure,
     step::{Access, Probe},
@@ -72,6 +73,7 @@ impl Info {
 }
 
 /// One entry of `list-remote-targets`.
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of the answer")]
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct RemoteTarget {
     pub arn: String,
@@ -200,15 +202,20 @@ impl<A: Access> Site<A> {
     /// Asks both health calls; `Err` only when nothing answers at all.
     pub async fn health(&self) -> Result<Health, Failure> {
         let ask = |call| Ask::unsigned(call, "tell its health");
-        let live = self.wire.reply(&ask("/minio/health/live")).await?;
-        let cluster = self.wire.reply(&ask("/minio/health/cluster")).await?;
+        let (live, cluster) = (ask("/minio/health/live"), ask("/minio/health/cluster"));
+        let (live, cluster) = match tokio::join!(self.wire.reply(&live), self.wire.reply(&cluster)) {
+            (Err(failure), Err(_)) => return Err(failure),
+            (live, cluster) => (live.ok(), cluster.ok()),
+        };
+        let either = || live.iter().chain(&cluster);
+        let header = |name| cluster.as_ref().and_then(|reply| reply.header(name));
         Ok(Health {
-            live: live.status.is_success(),
-            cluster: cluster.status.is_success(),
-            server_status: cluster.header("x-minio-server-status").map(str::to_owned),
-            healing_drives: cluster.header("x-minio-healing-drives").and_then(|n| n.parse().ok()).unwrap_or(0),
-            is_minio: live.header("server").is_some_and(|s| s.starts_with("MinIO")),
-            server_time: date(&live),
+            live: live.as_ref().is_some_and(|reply| reply.status.is_success()),
+            cluster: cluster.as_ref().is_some_and(|reply| reply.status.is_success()),
+            server_status: header("x-minio-server-status").map(str::to_owned),
+            healing_drives: header("x-minio-healing-drives").and_then(|n| n.parse().ok()).unwrap_or(0),
+            is_minio: either().any(|reply| reply.header("server").is_some_and(|s| s.starts_with("MinIO"))),
+            server_time: either().find_map(date),
         })
     }
     /// The server's clock, to the second.
@@ -307,42 +314,6 @@ impl<A: Access> Site<A> {
 }
 
 impl Wire {
-    pub(crate) async fn resync_status(
-        &self,
-        bucket: &BucketName,
-        arn: Option<&str>,
-    ) -> Result<Vec<ResyncStatus>, Failure> {
-        let what = format!("tell the resync status of `{bucket}`");
-        let mut ask = Ask::bucket(Method::GET, bucket, "replication-reset-status", what).on_one_node();
-        if let Some(arn) = arn {
-            ask = ask.with("arn", arn);
-        }
-        self.json::<Jobs>(&ask).await.map(|jobs| jobs.target)
-    }
-
-    /// Starts a resync; when, by the server's clock. Only a refusal proves that it did not start.
-    pub(super) async fn start_resync(&self, start: &StartResync) -> Result<Timestamp, Failure> {
-        let StartResync { bucket, arn, reset_id, older_than_days, before: _ } = start;
-        let what = format!("start a resync of `{bucket}`");
-        let mut ask = Ask::bucket(Method::PUT, bucket, "replication-reset", what)
-            .on_one_node()
-            .with("arn", arn)
-            .with("reset-id", reset_id);
-        if let Some(days) = older_than_days {
-            // The server divides nanoseconds by 24 and calls that days; any other unit breaks its list of targets.
-            ask = ask.with("older-than", format!("{}ns", u64::from(*days) * 24));
-        }
-        let reply = self.ask(&ask).await?;
-        let listed = serde_json::from_slice::<Jobs>(&reply.body).map(|jobs| jobs.target).unwrap_or_default();
-        match date(&reply) {
-            Some(at) if listed.iter().any(|job| job.reset_id == *reset_id) => Ok(at),
-            _ => Err(Failure::unreachable(format!(
-                "site `{}` gave an answer that does not tell whether a resync of `{bucket}` started",
-                self.spec.alias
-            ))),
-        }
-    }
-
     /// An answer in JSON. An unknown sub-resource is answered with a listing in XML, and 200.
     async fn json<T: DeserializeOwned>(&self, ask: &Ask) -> Result<T, Failure> {
         let reply = self.ask(ask).await?;
@@ -351,13 +322,6 @@ impl Wire {
         }
         serde_json::from_slice(&reply.body).map_err(|e| self.asked(&ask.what).unreadable(&e.to_string()))
     }
-}
-
-/// What start and status answer; nothing when no resync was ever started.
-#[derive(Deserialize)]
-struct Jobs {
-    #[serde(default)]
-    target: Vec<ResyncStatus>,
 }
 
 fn is_xml(reply: &Reply) -> bool {
@@ -382,16 +346,6 @@ mod tests {
         assert_eq!(targets[0].latency.max, 5_730_720);
         assert!(targets[0].is_online && !targets[0].synchronous);
         assert_eq!(serde_json::from_str::<Option<Vec<RemoteTarget>>>("null").unwrap(), None);
-    }
-
-    #[test]
-    fn a_resync_status_is_read_from_its_beginning_to_its_end() {
-        let started = r#"{"arn":"a","resetid":"drill-0001","startTime":"0001-01-01T00:00:00Z","endTime":"0001-01-01T00:00:00Z","completedReplicationSize":0,"failedReplicationSize":0,"failedReplicationCount":0,"replicationCount":0}"#;
-        let status: ResyncStatus = serde_json::from_str(started).unwrap();
-        assert_eq!((status.status.as_str(), status.running(), status.start_time.as_second() < 0), ("", false, true));
-        let ended = r#"{"arn":"a","resetid":"drill-0001","startTime":"2026-11-23T19:01:53.293338119Z","endTime":"2026-11-23T19:01:54.147947681Z","resyncStatus":"Completed","completedReplicationSize":758463,"failedReplicationSize":0,"failedReplicationCount":0,"replicationCount":239,"bucket":"data","object":"o95.bin"}"#;
-        let status: ResyncStatus = serde_json::from_str(ended).unwrap();
-        assert_eq!((status.replicated_count, status.object.as_deref()), (239, Some("o95.bin")));
     }
 
     #[test]

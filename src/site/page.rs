@@ -141,7 +141,7 @@ impl Parser<'_> {
                     version.last_modified = text.parse().map_err(|_| format!("`{text}` is not a time"))?;
                     dated = true;
                 }
-                "ETag" => version.etag = self.text()?.trim_matches('"').to_owned(),
+                "ETag" => self.text()?.trim_matches('"').clone_into(&mut version.etag),
                 "Size" => {
                     let text = self.text()?;
                     version.size = text.trim().parse().map_err(|_| format!("`{text}` is not a size"))?;
@@ -194,6 +194,9 @@ fn tags(query: &str) -> Result<Vec<(String, String)>, String> {
 
 #[cfg(test)]
 mod tests {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    use proptest::prelude::*;
+
     use super::*;
 
     const HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
@@ -253,6 +256,20 @@ mod tests {
         let read: Vec<_> = page.versions.iter().map(|v| v.key.as_str()).collect();
         assert_eq!(read, ["a b/ü+%2F?.txt", "\u{1}", "🦀", "quote\"&<", "end  "]);
         assert_eq!(page.next, None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_is_read_as_it_was_written(key in "[^\\x00]{1,40}") {
+            let written = utf8_percent_encode(&key, NON_ALPHANUMERIC).to_string().replace("%20", "+");
+            prop_assert_eq!(&page(&version(&written, "")).unwrap().versions[0].key, &key);
+        }
+
+        #[test]
+        fn no_answer_makes_it_panic(body in "(<|/|>|&#1;|ListVersionsResult|Version|Key|a| |%|&lt;|x=\"){0,30}") {
+            let _ = parse(body.as_bytes());
+            let _ = page(&body);
+        }
     }
 
     #[test]

@@ -91,6 +91,7 @@ pub struct Replication {
 }
 
 /// One replication rule.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the document")]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Rule {
     pub id: String,
@@ -225,10 +226,8 @@ impl Wire {
         let found = none_if(asked.await, "ObjectLockConfigurationNotFoundError")?;
         let Some(document) = found.and_then(|f| f.object_lock_configuration) else {
             // The server says so of a bucket that does not exist, too.
-            return match self.bucket_exists(bucket).await? {
-                true => Ok(None),
-                false => Err(self.asked(&what).no_such_bucket()),
-            };
+            let exists = self.bucket_exists(bucket).await?;
+            return if exists { Ok(None) } else { Err(self.asked(&what).no_such_bucket()) };
         };
         let default = document.rule.and_then(|r| r.default_retention).and_then(|retention| {
             Some(Retention {

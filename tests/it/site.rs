@@ -1,5 +1,7 @@
 //! The site layer against real servers: `FIREDRILL_TEST_MINIO` names the `minio` program, with `mc` beside it.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::{
     env, fs,
     net::TcpListener,
@@ -348,6 +350,10 @@ async fn a_deployment_describes_itself() {
     assert!(
         site.resync_status(&data, None).await.is_err_and(|e| e.code() == Some("ReplicationConfigurationNotFoundError"))
     );
+    let nodes = vec![server.endpoint.parse().unwrap()];
+    let one_node = Wire::new(SiteSpec { nodes, ..spec("http://127.0.0.1:1", PASSWORD) }).unwrap();
+    let failure = Site::<Reads>::reading(one_node).resync_status(&data, None).await.unwrap_err();
+    assert_eq!(failure.code(), Some("ReplicationConfigurationNotFoundError"), "{failure}");
     assert_eq!(site.replication(&data).await.unwrap(), None);
     site.kms_key("my-minio-key").await.unwrap();
     assert_eq!(site.kms_key("no-such-key").await.unwrap_err().class(), Some(Class::Refused));
@@ -455,14 +461,15 @@ async fn a_dead_endpoint_is_unreachable_and_a_silent_one_times_out() {
     ] {
         assert_eq!(failure.class(), Some(Class::TimedOut), "{failure}");
     }
-    let answers = listener.try_clone().unwrap();
-    std::thread::spawn(move || answers.incoming().take(2).for_each(drop));
+    let hangs_up = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = hangs_up.local_addr().unwrap();
+    std::thread::spawn(move || hangs_up.incoming().take(2).for_each(drop));
     let breaking: Site<Reads> = Site::reading(Wire::new(spec(&format!("http://{address}"), PASSWORD)).unwrap());
     for failure in [breaking.info().await.unwrap_err(), breaking.bucket_exists(&data).await.unwrap_err()] {
         assert_eq!(failure.class(), Some(Class::Unreachable), "{failure}");
     }
     let dead_address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let dead: Site<Reads> = Site::reading(Wire::new(spec(&format!("http://{address}"), PASSWORD)).unwrap());
+    let dead: Site<Reads> = Site::reading(Wire::new(spec(&format!("http://{dead_address}"), PASSWORD)).unwrap());
     for failure in
         [dead.info().await.unwrap_err(), dead.bucket_exists(&data).await.unwrap_err(), dead.health().await.unwrap_err()]
     {
