@@ -56,8 +56,10 @@ pub enum Settled<R> {
 /// `site/changes.rs`.
 pub struct ChangeKind {
     pub name: &'static str,
-    settle: for<'a> fn(Value, &'a Wire) -> BoxFuture<'a, Result<Settled<Value>, Failure>>,
+    settle: for<'a> fn(Value, &'a Wire) -> Settling<'a>,
 }
+
+type Settling<'a> = BoxFuture<'a, Result<Settled<Value>, Failure>>;
 
 impl ChangeKind {
     pub const fn of<C: Change>() -> Self {

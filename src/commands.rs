@@ -88,11 +88,11 @@ pub async fn execute(cli: Cli) -> Result<Exit, Refusal> {
             run::run(&runs, runbook, &bind, &go, plan.as_deref(), json).await
         }
         Command::Recover { source, target, options, go } => {
-            let (runbook, bind) = embedded::bucket(embedded::RECOVER, source, target, options)?;
+            let (runbook, bind) = embedded::bucket(&embedded::RECOVER, source, target, options)?;
             run::run(&runs, runbook, &bind, &go, None, json).await
         }
         Command::Verify { source, target, options } => {
-            let (runbook, bind) = embedded::bucket(embedded::VERIFY, source, target, options)?;
+            let (runbook, bind) = embedded::bucket(&embedded::VERIFY, source, target, options)?;
             run::run(&runs, runbook, &bind, &run::no_go(), None, json).await
         }
         Command::Resume { run, go } => resume::resume(&runs, &run, &go, json).await,
@@ -103,7 +103,7 @@ pub async fn execute(cli: Cli) -> Result<Exit, Refusal> {
         Command::Show { run } => look::show(&runs, &run, json),
         Command::Audit { command: Audit::Verify { run } } => look::audit(&runs, &run, json),
         Command::Steps { kind } => look::steps(kind.as_deref(), json),
-        Command::Schema { what } => look::schema(what),
+        Command::Schema { what } => Ok(look::schema(what)),
         Command::Sites { aliases, lookup } => sites::sites(&aliases, &lookup, json).await,
     }
 }

@@ -37,7 +37,7 @@ impl Answers for Given {
             }
             tokio::select! {
                 answer = self.at_the_terminal(question) => answer,
-                answer = self.from_approve(step) => Some(answer),
+                answer = self.left_by_approve(step) => Some(answer),
             }
         })
     }
@@ -61,7 +61,7 @@ impl Given {
         }
     }
 
-    async fn from_approve(&self, step: &str) -> Answer {
+    async fn left_by_approve(&self, step: &str) -> Answer {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
             if let Some(answer) = take_answer(&self.dir, step) {

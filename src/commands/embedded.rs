@@ -9,14 +9,14 @@ pub(super) struct Embedded {
     text: &'static str,
 }
 
-pub(super) const RECOVER: Embedded =
+pub(super) static RECOVER: Embedded =
     Embedded { name: "recover_bucket.yaml", text: include_str!("../../runbooks/recover_bucket.yaml") };
-pub(super) const VERIFY: Embedded =
+pub(super) static VERIFY: Embedded =
     Embedded { name: "verify_replica.yaml", text: include_str!("../../runbooks/verify_replica.yaml") };
 
 /// An embedded runbook over one bucket, bound to two places.
 pub(super) fn bucket(
-    runbook: Embedded,
+    runbook: &Embedded,
     source: Place,
     target: Place,
     mut options: Options,

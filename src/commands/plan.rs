@@ -1,6 +1,6 @@
 //! `plan`: what a run would do, with nothing changed and nothing left behind.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use comfy_table::{Cell, Table};
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ pub(super) async fn plan(
     let observers: Vec<Arc<dyn Observer>> = run::observers(&console, json);
     let log = Log::begin(Arc::new(MemoryRecorder::new(clock)), observers, Event::RunStarted(Box::new(first)))
         .map_err(|f| bind::broken(&f, &bound.masker))?;
-    let given = Given { all: false, steps: Default::default(), user, person: false, dir: std::path::PathBuf::new() };
+    let given = Given { all: false, steps: BTreeSet::new(), user, person: false, dir: std::path::PathBuf::new() };
     let setup = Setup {
         runbook: loaded.runbook,
         kinds: steps::ALL,

@@ -12,15 +12,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("version", &[]),
     ("clock", &[]),
     ("human", &[]),
-    // Masks events.
-    ("secret", &["event"]),
+    ("digest", &[]),
+    ("secret", &[]),
+    ("mask", &["event", "secret"]),
     ("problem", &[]),
     ("failure", &[]),
     ("types", &[]),
     ("tree", &["problem"]),
     ("template", &["tree", "problem", "types", "event", "failure", "runbook"]),
     ("runbook", &["tree", "problem", "types", "event", "failure", "template"]),
-    ("replay", &["event", "failure", "clock"]),
+    ("replay", &["event", "clock"]),
     ("verdict", &["replay", "event", "clock"]),
     ("log", &["event", "failure", "replay"]),
     ("compare", &["version"]),
@@ -33,12 +34,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "engine",
         &[
             "log", "clock", "step", "site", "change", "event", "failure", "template", "runbook", "replay", "verdict",
-            "types", "problem", "tree", "secret",
+            "types", "problem", "tree", "secret", "digest",
         ],
     ),
     ("sites", &["tree", "secret", "problem", "site", "types"]),
     ("schema", &["step", "runbook", "event", "types"]),
-    ("journal", &["event", "secret", "site", "failure", "clock"]),
+    ("journal", &["event", "mask", "site", "failure", "clock", "digest"]),
     ("runs", &["journal", "event", "failure", "replay", "verdict", "step"]),
     ("report", &["event", "replay", "verdict", "clock", "human"]),
     ("cli", &[]),
@@ -54,8 +55,8 @@ const CONTRACT: [&str; 13] = [
     "types",
 ];
 
-const EVERYTHING: [&str; 26] = [
-    "change", "check", "cli", "clock", "compare", "engine", "event", "failure", "human", "journal", "log", "problem",
+const EVERYTHING: [&str; 28] = [
+    "change", "check", "cli", "clock", "compare", "digest", "mask", "engine", "event", "failure", "human", "journal", "log", "problem",
     "replay", "report", "runbook", "runs", "schema", "secret", "site", "sites", "step", "steps", "template", "tree",
     "types", "verdict",
 ];
