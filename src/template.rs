@@ -331,6 +331,14 @@ mod tests {
     }
 
     #[test]
+    fn what_a_skipped_step_lacks_may_have_a_default() {
+        let scope = json!({"steps": {"a": {"ran": false, "verdict": "skipped"}}});
+        assert_eq!(value(&expr("steps.a.versions | default(0)"), &scope), Ok(json!(0)));
+        assert_eq!(condition(&expr("steps.a.ran and steps.a.versions > 3"), &scope), Ok(false));
+        assert!(condition(&expr("steps.a.versions > 3"), &scope).is_err());
+    }
+
+    #[test]
     fn a_condition_is_true_or_false() {
         assert_eq!(condition(&expr("steps.a.versions > 3 and steps.a.ok"), &scope()), Ok(true));
         assert_eq!(condition(&expr("inputs.n is odd and not steps.a.ok"), &scope()), Ok(false));
@@ -372,6 +380,53 @@ mod tests {
         assert!(names_in(&expr("inputs.n is not evne")).is_err());
         let node = Node::from_json(json!("a | b {{ inputs.n | nope }} {{ 1 | count }}"), Span::default());
         assert_eq!(names(&node).unwrap_err().len(), 1);
+    }
+
+    #[test]
+    fn no_error_shows_a_value() {
+        let scope = json!({"inputs": {"s": "hunter22", "l": ["hunter22"], "m": {"hunter22": 1}}});
+        let mut failed = 0;
+        for text in [
+            "inputs.s | int",
+            "inputs.s + 1",
+            "inputs.s | round",
+            "inputs.s | abs",
+            "inputs.s.x.y",
+            "inputs.s | bytes",
+            "inputs.s | count",
+            "inputs.s | duration",
+            "inputs.s()",
+            "inputs.s.upper()",
+            "inputs.l | sum",
+            "inputs.m | sort",
+            "inputs.s * 99999999999",
+            "inputs.s | float",
+            "inputs.l | join(3) | int",
+            "-inputs.s",
+            "inputs.s | fmt",
+            "inputs.s % 3",
+            "inputs.m[inputs.s].x",
+            "inputs.s in 3",
+            "inputs.m | bytes",
+            "inputs[inputs.s]",
+            "inputs.s is divisibleby('x')",
+            "inputs.s | batch('x')",
+            "inputs.s < 3",
+            "inputs.s | attr('x') | int",
+            "inputs.s | map('nope')",
+            "inputs.l | map(inputs.s)",
+            "inputs.l | select(inputs.s)",
+            "inputs.l | map(attribute=inputs.s) | sum",
+            "inputs.s | format(3)",
+            "inputs.s | replace(3)",
+            "inputs.l | dictsort",
+            "inputs.s | indent('x')",
+        ] {
+            let Err(problem) = value(&expr(text), &scope) else { continue };
+            failed += 1;
+            assert!(!problem.to_string().contains("hunter22"), "{text}: {problem}");
+        }
+        assert!(failed > 15, "only {failed}");
     }
 
     #[test]

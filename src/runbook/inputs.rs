@@ -137,7 +137,11 @@ pub(super) fn amount(r#type: InputType, node: &Node) -> Result<f64, Problem> {
     match r#type {
         InputType::Integer | InputType::Number => match node.value {
             tree::Value::Int(_) | tree::Value::Float(_) => node.decode(),
-            _ => Err(bad("write a number")),
+            tree::Value::Null
+            | tree::Value::Bool(_)
+            | tree::Value::Str(_)
+            | tree::Value::List(_)
+            | tree::Value::Map(_) => Err(bad("write a number")),
         },
         InputType::Duration | InputType::Size => typed(r#type, &node.to_json())
             .ok()

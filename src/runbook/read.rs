@@ -384,3 +384,41 @@ fn unique_ids<'a>(steps: impl Iterator<Item = &'a StepSpec>, problems: &mut Vec<
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::parse;
+
+    fn step_of(step: &str) -> StepSpec {
+        let text =
+            format!("format: 1\nrunbook: toy\nsummary: x\nkind: drill\nsteps: [{{id: a, uses: toy.read, {step}}}]\n");
+        read(&parse(&text).unwrap()).unwrap().steps.remove(0)
+    }
+
+    #[test]
+    fn what_is_not_said_has_its_default() {
+        let step = step_of("retry: { attempts: 3 }, until: { that: out.ok, deadline: 1h }");
+        let retry = step.retry.unwrap();
+        assert_eq!((retry.attempts, retry.interval, retry.max_interval), (3, Period::secs(5), Period::secs(60)));
+        assert_eq!(retry.on, [Class::Unreachable, Class::TimedOut, Class::Throttled]);
+        assert_eq!(step.until.unwrap().every, Period::secs(10));
+        assert_eq!((step.on_failure, step.timeout, step.with.entries().len()), (OnFailure::Stop, None, 0));
+    }
+
+    #[test]
+    fn a_long_first_wait_lengthens_the_longest() {
+        let retry = step_of("retry: { attempts: 2, interval: 5m }").retry.unwrap();
+        assert_eq!(retry.max_interval, Period::secs(300));
+    }
+
+    #[test]
+    fn an_expression_in_braces_is_still_read() {
+        let text = "format: 1\nrunbook: toy\nsummary: x\nkind: drill\nsteps: [{id: a, uses: toy.read, when: '{{ run.id }}'}]\n";
+        let mut problems = Vec::new();
+        let runbook = gather(&parse(text).unwrap(), &mut problems);
+        let when = runbook.steps[0].when.clone().unwrap();
+        assert_eq!((when.text.as_str(), &text[when.span.start..when.span.end]), ("run.id", "run.id"));
+        assert_eq!(problems.len(), 1);
+    }
+}

@@ -5,17 +5,28 @@ use std::fmt;
 use serde_json::Value;
 
 use super::effect;
-use crate::{check::shape::Shape, runbook::keys, step::Kind};
+use crate::{check::shape::Shape, runbook::keys, step::Kind, types::Period};
 
 /// How deep the fields of a field are listed.
 const DEPTH: usize = 4;
 
-/// The reference of the runbook's own keys and of all kinds.
+/// The reference of the envelope's keys and of all kinds.
 pub fn reference(kinds: &[Kind]) -> String {
-    let mut out = String::from("# Steps\n\n## Keys of every step\n\n| key | meaning |\n| --- | --- |\n");
-    for key in keys::STEP {
-        let required = if key.required { " (required)" } else { "" };
-        line(&mut out, format_args!("| `{}` | {}{required} |\n", key.name, cell(key.about)));
+    let mut out = String::from("# Runbooks\n");
+    for (title, keys) in [
+        ("Keys of a runbook", keys::RUNBOOK),
+        ("Keys of an input", keys::INPUT),
+        ("Keys of a role", keys::ROLE),
+        ("Keys of `objectives`", keys::OBJECTIVES),
+        ("Keys of every step", keys::STEP),
+        ("Keys of `retry`", keys::RETRY),
+        ("Keys of `until`", keys::UNTIL),
+    ] {
+        line(&mut out, format_args!("\n## {title}\n\n| key | meaning |\n| --- | --- |\n"));
+        for key in keys {
+            let required = if key.required { " (required)" } else { "" };
+            line(&mut out, format_args!("| `{}` | {}{required} |\n", key.name, cell(key.about)));
+        }
     }
     out += "\n# Step kinds\n\n| kind | effect | |\n| --- | --- | --- |\n";
     for kind in kinds {
@@ -98,10 +109,7 @@ fn collect(shape: Shape<'_>, prefix: &str, depth: usize, all: &mut Vec<Row>) {
         .collect();
     for (key, schema) in shape.schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
         let field = shape.at(schema);
-        let default = match schema.get("default") {
-            None | Some(Value::Null) => String::new(),
-            Some(default) => format!("`{default}`"),
-        };
+        let default = schema.get("default").map(|default| shown(default, field)).unwrap_or_default();
         let about = [text(schema, "description"), text(field.resolved().schema, "description")]
             .into_iter()
             .find(|about| !about.is_empty())
@@ -117,6 +125,22 @@ fn collect(shape: Shape<'_>, prefix: &str, depth: usize, all: &mut Vec<Row>) {
             let (inner, mark) = inner(field);
             collect(inner, &format!("{prefix}{key}{mark}."), depth - 1, all);
         }
+    }
+}
+
+/// A default as a runbook would write it; nothing when it says nothing.
+fn shown(default: &Value, field: Shape<'_>) -> String {
+    match default {
+        Value::Null => String::new(),
+        Value::String(text) if text.is_empty() => String::new(),
+        Value::String(text) => format!("`{text}`"),
+        Value::Number(_) if sort(field) == "duration" => match serde_json::from_value::<Period>(default.clone()) {
+            Ok(period) => format!("`{period}`"),
+            Err(_) => format!("`{default}`"),
+        },
+        Value::Array(items) if items.is_empty() => String::new(),
+        Value::Object(entries) if entries.is_empty() => String::new(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => format!("`{default}`"),
     }
 }
 

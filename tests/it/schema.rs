@@ -16,7 +16,7 @@ fn both() -> [&'static [Kind]; 2] {
 }
 
 fn accepts(schema: &Value, text: &str) -> bool {
-    jsonschema::validator_for(schema).unwrap().is_valid(&parse(text).unwrap().to_json())
+    parse(text).is_ok_and(|node| jsonschema::is_valid(schema, &node.to_json()))
 }
 
 #[test]
@@ -174,13 +174,14 @@ fn the_reference_names_every_kind_parameter_and_field() {
     for row in [
         "## `toy.read`\n\nReads only.\n\nCounts what a bucket holds on two sites.\n",
         "| `bucket` | bucket | required | Bucket to look at. |\n",
-        "| `target` | role | `\"target\"` | The site that is looked at. |\n",
+        "| `target` | role | `target` | The site that is looked at. |\n",
         "| `limit` | integer |  | Look at no more than this many. |\n",
+        "| `pause` | duration | `10m` | Wait this long between looks. |\n",
         "| `settle` | duration |  | Wait this long for differences to close. |\n",
-        "| `mode` | `fast` or `slow_and_safe` | `\"fast\"` | How to look. |\n",
-        "| `exclude` | list of text | `[]` | Leave out keys that begin so. |\n",
+        "| `mode` | `fast` or `slow_and_safe` | `fast` | How to look. |\n",
+        "| `exclude` | list of text |  | Leave out keys that begin so. |\n",
         "| `sample` | `all` or `{count: …}` with integer or `{fraction: …}` with number |  | How much to look at. |\n",
-        "| `headers` | mapping to text | `{}` | A header of each request, by name. |\n",
+        "| `headers` | mapping to text |  | A header of each request, by name. |\n",
         "| `checks` | list of mapping | What was looked at. |\n",
         "| `checks[].key` | text | The key. |\n",
         "| `first.key` | text | The key. |\n",

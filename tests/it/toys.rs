@@ -30,6 +30,9 @@ pub(crate) struct ToyRead {
     /// Wait this long for differences to close.
     #[serde(default)]
     settle: Option<Period>,
+    /// Wait this long between looks.
+    #[serde(default = "ten_minutes")]
+    pause: Period,
     /// Leave out what is newer.
     #[serde(default)]
     before: Option<Moment>,
@@ -48,6 +51,10 @@ pub(crate) struct ToyRead {
     /// A header of each request, by name.
     #[serde(default)]
     headers: BTreeMap<String, String>,
+}
+
+fn ten_minutes() -> Period {
+    Period::secs(600)
 }
 
 /// How to look.
