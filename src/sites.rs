@@ -55,17 +55,14 @@ pub struct Refused {
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.file {
-            Some(file) => f.write_str(&render(&file.display().to_string(), &self.text, &self.problems, false)),
-            None => {
-                for (i, problem) in self.problems.iter().enumerate() {
-                    let end = if i + 1 < self.problems.len() { "\n" } else { "" };
-                    let help = problem.help.as_ref().map(|help| format!(": {help}")).unwrap_or_default();
-                    write!(f, "{}{help}{end}", problem.what)?;
-                }
-                Ok(())
-            }
+        if let Some(file) = &self.file {
+            return f.write_str(&render(&file.display().to_string(), &self.text, &self.problems, false));
         }
+        let line = |problem: &Problem| match &problem.help {
+            Some(help) => format!("{}: {help}", problem.what),
+            None => problem.what.clone(),
+        };
+        f.write_str(&self.problems.iter().map(line).collect::<Vec<_>>().join("\n"))
     }
 }
 

@@ -104,6 +104,7 @@ impl Known {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a secret source: `env: NAME` is read again when refused as expired")]
 fn from_env(name: &str) -> Result<Secret, String> {
     match env::var(name) {
         Ok(value) if value.is_empty() => Err(format!("the environment variable `{name}` is empty")),

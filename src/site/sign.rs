@@ -127,6 +127,10 @@ impl Ask {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the signature carries the time of sending, and aws-sigv4 takes no other type"
+)]
 fn sign_request(
     request: &mut Request<SdkBody>,
     uri: &str,
