@@ -22,15 +22,15 @@ fn of(state: &RunState, inputs: &Map<String, Value>) -> Value {
     let mut steps = Map::new();
     for (id, step) in &state.steps {
         let (mut fields, verdict) = match &step.phase {
-            // What has no end yet has no name either: to use it is an error.
-            StepPhase::Pending | StepPhase::Running => continue,
+            // Its fields have no value yet: to use one is an error.
+            StepPhase::Pending | StepPhase::Running => (Map::new(), "not_reached"),
             StepPhase::Skipped(_) => (Map::new(), "skipped"),
             StepPhase::Ended(end) => {
                 let fields = end.output.as_ref().and_then(Value::as_object).cloned().unwrap_or_default();
                 (fields, word(end.verdict))
             }
         };
-        fields.insert("ran".into(), Value::Bool(verdict != "skipped"));
+        fields.insert("ran".into(), Value::Bool(!matches!(verdict, "skipped" | "not_reached")));
         fields.insert("verdict".into(), verdict.into());
         steps.insert(id.clone(), Value::Object(fields));
     }

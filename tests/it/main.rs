@@ -9,15 +9,23 @@ mod client;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
+mod invalid;
+#[cfg(test)]
 mod pair;
 #[cfg(test)]
 mod proxy;
 #[cfg(test)]
 mod redact;
 #[cfg(test)]
+mod schema;
+#[cfg(test)]
 mod seed;
 #[cfg(test)]
+mod site;
+#[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod toys;
 
 use std::collections::BTreeSet;
 

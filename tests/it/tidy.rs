@@ -56,9 +56,9 @@ const CONTRACT: [&str; 13] = [
 ];
 
 const EVERYTHING: [&str; 28] = [
-    "change", "check", "cli", "clock", "compare", "digest", "mask", "engine", "event", "failure", "human", "journal", "log", "problem",
-    "replay", "report", "runbook", "runs", "schema", "secret", "site", "sites", "step", "steps", "template", "tree",
-    "types", "verdict",
+    "change", "check", "cli", "clock", "compare", "digest", "mask", "engine", "event", "failure", "human", "journal",
+    "log", "problem", "replay", "report", "runbook", "runs", "schema", "secret", "site", "sites", "step", "steps",
+    "template", "tree", "types", "verdict",
 ];
 
 /// A source file without its comments, the texts in it and its unit tests.
