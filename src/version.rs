@@ -29,7 +29,7 @@ pub enum Kind {
     DeleteMarker,
 }
 
-/// Headers and tags of a version (MinIO's `metadata=true`): names in lower case, sorted.
+/// Headers and tags of a version (`metadata=true` of a listing): names in lower case, sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metadata {
     pub headers: Vec<(String, String)>,

@@ -28,7 +28,7 @@ use crate::{
 /// data: compare afterwards.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ResyncMonitor {
+pub(crate) struct ResyncMonitor {
     /// The site on which the job runs.
     #[serde(default = "Role::source")]
     pub source: Role,
@@ -70,7 +70,7 @@ pub(super) fn patience() -> Period {
 
 /// How a resync ended. Its counts are the server's: they lag by up to a minute, and prove nothing about the data.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Monitored {
+pub(crate) struct Monitored {
     /// The last status, as the server says it: `Pending`, `Ongoing`, `Completed`, `Failed`, `Canceled`, or empty.
     pub status: String,
     /// How the watch ended.
@@ -242,16 +242,23 @@ fn monitored(
 }
 
 /// What did not hold about a watch that ended.
-pub(super) fn findings(output: &Monitored) -> Vec<Finding> {
-    let Monitored { detail, reset_id, status, .. } = output;
+fn findings(output: &Monitored) -> Vec<Finding> {
+    if output.end == End::Completed && !output.restarts_watched {
+        let text = format!(
+            "resync `{}` is `Completed`, but whether the source restarted in between cannot be told",
+            output.reset_id
+        );
+        let remedy = "allow admin:ServerInfo on the source; what `versions.compare` says counts in any case";
+        return vec![Finding::new("restarts_unknown", text).remedy(remedy)];
+    }
+    finding(output.end, &output.reset_id, &output.status, &output.detail).into_iter().collect()
+}
+
+/// What is wrong with an end, and the ways out; nothing with a completion.
+pub(super) fn finding(end: End, reset_id: &str, status: &str, detail: &str) -> Option<Finding> {
     let again = "a new start with a new reset id is needed: run `resync.recover`, or this runbook again";
-    let (id, text, remedy) = match output.end {
-        End::Completed if output.restarts_watched => return Vec::new(),
-        End::Completed => (
-            "restarts_unknown",
-            format!("resync `{reset_id}` is `Completed`, but whether the source restarted in between cannot be told"),
-            "allow admin:ServerInfo on the source; what `versions.compare` says counts in any case",
-        ),
+    let (id, text, remedy) = match end {
+        End::Completed => return None,
         End::Failed => ("resync_failed", format!("resync `{reset_id}` ended `Failed`: {detail}"), again),
         End::Canceled => ("resync_canceled", format!("resync `{reset_id}` ended `Canceled`: {detail}"), again),
         End::Vanished => (
@@ -279,7 +286,7 @@ pub(super) fn findings(output: &Monitored) -> Vec<Finding> {
              remote target; there is no way to cancel it",
         ),
     };
-    vec![Finding::new(id, text).remedy(remedy)]
+    Some(Finding::new(id, text).remedy(remedy))
 }
 
 #[cfg(test)]

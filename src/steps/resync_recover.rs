@@ -3,13 +3,15 @@
 mod remaining;
 mod rounds;
 
+use std::num::NonZeroU8;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::remaining::{Reason, Remaining};
+pub(crate) use self::remaining::{Reason, Remaining};
 use super::{
-    resync_monitor::{End, every, patience, stalled_after},
+    resync_monitor::{End, every, finding, patience, stalled_after},
     resync_start::Running,
     versions_compare::Comparison,
 };
@@ -26,7 +28,7 @@ use crate::{
 /// failed, or that a restart of the source made void, is followed by a new one. Holds when the comparison does.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ResyncRecover {
+pub(crate) struct ResyncRecover {
     /// The site that has the data; the jobs run there.
     #[serde(default = "Role::source")]
     pub source: Role,
@@ -40,17 +42,15 @@ pub struct ResyncRecover {
     pub target_bucket: Option<BucketName>,
     /// ARN of the remote target, e.g. `{{ steps.targets.arn }}`.
     pub arn: String,
-    /// Resyncs before giving up, at most 20. Default: 3.
+    /// Resyncs before giving up, 1 to 255. Default: 3.
     #[serde(default = "max_attempts")]
-    #[schemars(range(min = 1, max = 20))]
-    pub max_attempts: u32,
+    pub max_attempts: NonZeroU8,
     /// Time for all attempts together; when it is up the step ends with what it has. Default: none.
     #[serde(default)]
     pub deadline: Option<Period>,
     /// Up to this many missing versions are queued again one by one (a HEAD each on the source) before another
-    /// resync is started, at most 10,000. 0: never. Default: 1,000.
+    /// resync is started; never more than 10,000. 0: never. Default: 1,000.
     #[serde(default = "nudge_up_to")]
-    #[schemars(range(max = 10_000))]
     pub nudge_up_to: u64,
     /// How long differences may take to close after a resync or after queueing versions again. Default: 2m.
     #[serde(default = "settle")]
@@ -80,8 +80,8 @@ pub struct ResyncRecover {
     pub metadata: bool,
 }
 
-fn max_attempts() -> u32 {
-    3
+fn max_attempts() -> NonZeroU8 {
+    const { NonZeroU8::new(3).unwrap() }
 }
 fn nudge_up_to() -> u64 {
     1_000
@@ -92,7 +92,7 @@ fn settle() -> Period {
 
 /// How a recovery went.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Recovered {
+pub(crate) struct Recovered {
     /// How it ended.
     pub outcome: Outcome,
     /// The resyncs of this entry into the step, in order.
@@ -126,7 +126,7 @@ pub struct Recovered {
 /// How a recovery ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The comparison holds, and nothing had to be started.
     Intact,
     /// The comparison holds.
@@ -143,7 +143,7 @@ pub enum Outcome {
 
 /// One resync.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Attempt {
+pub(crate) struct Attempt {
     /// Its number, from 1.
     pub number: u32,
     /// Its reset id; `null` when the source refused to start it.
@@ -200,15 +200,24 @@ fn findings(output: &Recovered) -> Vec<Finding> {
     if held {
         return findings;
     }
-    if let Some(first) = reasons(&output.remaining) {
-        findings.push(first);
+    if let Some(reasons) = reasons(&output.remaining) {
+        // It has the better remedy: running this very step again would not help.
+        for finding in &mut findings {
+            finding.remedy = finding.remedy.take().filter(|_| finding.id != Class::Missing.as_str());
+        }
+        findings.push(reasons);
     }
+    // Why the last watch ended says more than the job that is left of it.
+    let last = output.attempts.last();
+    let ended = last.and_then(|last| finding(last.end?, last.reset_id.as_deref()?, &last.status, &last.detail));
+    findings.extend(ended);
     findings.extend(output.running.as_ref().map(Running::finding));
     let tried = output.attempts.len();
     match output.outcome {
         Outcome::AttemptsUsedUp => {
-            let last =
-                output.attempts.last().map(|last| format!("; the last one: {}", last.detail)).unwrap_or_default();
+            let after = output.attempts.last().and_then(|last| last.missing_after);
+            let last = after.map(|n| format!("; {n} versions are missing or different after the last one"));
+            let last = last.unwrap_or_default();
             let text = format!("all attempts are used up ({tried} in this run){last}");
             let remedy = "put right what `remaining` names, then run this runbook again";
             findings.push(Finding::new("attempts_used_up", text).remedy(remedy));
@@ -281,6 +290,26 @@ mod tests {
     }
 
     #[test]
+    fn a_stalled_job_is_named_with_its_ways_out() {
+        let attempt = Attempt {
+            number: 1,
+            reset_id: Some("ours".into()),
+            started_at: None,
+            status: "Ongoing".into(),
+            end: Some(End::Stalled),
+            detail: "the status stood still".into(),
+            replicated_count: 0,
+            failed_count: 0,
+            seconds: 0.0,
+            missing_after: Some(1),
+            nudged: 0,
+        };
+        let missing = Tally { missing: 1, ..Tally::default() };
+        let output = Recovered { attempts: vec![attempt], ..recovered(Outcome::AlreadyRunning, Some(missing)) };
+        assert_eq!(ids(&output), ["missing", "stalled"]);
+    }
+
+    #[test]
     fn the_most_frequent_reason_gives_the_remedy() {
         let one = |reason: Reason, detail: &str| Remaining {
             key: "k".into(),
@@ -299,7 +328,7 @@ mod tests {
     #[test]
     fn the_defaults_are_those_of_the_reference() {
         let params: ResyncRecover = serde_json::from_value(serde_json::json!({ "bucket": "abc", "arn": "a" })).unwrap();
-        assert_eq!((params.max_attempts, params.nudge_up_to, params.settle), (3, 1_000, Period::secs(120)));
+        assert_eq!((params.max_attempts.get(), params.nudge_up_to, params.settle), (3, 1_000, Period::secs(120)));
         assert!(!params.skip_if_intact);
     }
 }

@@ -21,7 +21,7 @@ use crate::{
 /// while any job of the bucket runs nothing is sent, because even a refused start leaves a mark on the server.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ResyncStart {
+pub(crate) struct ResyncStart {
     /// The site that has the data; the job runs there.
     #[serde(default = "Role::source")]
     pub source: Role,
@@ -41,7 +41,7 @@ pub struct ResyncStart {
 /// What to do when a job runs already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum WhenRunning {
+pub(crate) enum WhenRunning {
     /// Send nothing; the step does not hold.
     #[default]
     Refuse,
@@ -52,7 +52,7 @@ pub enum WhenRunning {
 /// The job that was started, adopted, or found in the way.
 #[expect(clippy::struct_field_names, reason = "`started_at` is what runbooks call the begin of a job everywhere")]
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Started {
+pub(crate) struct Started {
     /// Reset id of the job: ours, the adopted one, or the one that was in the way.
     pub reset_id: String,
     /// ARN of the remote target.
@@ -70,7 +70,7 @@ pub struct Started {
 
 /// A job that runs, or waits for its turn.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
-pub struct Running {
+pub(crate) struct Running {
     /// Its reset id.
     pub reset_id: String,
     /// ARN of the remote target that it goes to.
@@ -102,8 +102,8 @@ impl Running {
             "resync `{}` to `{}` is {} since {:.0} s ({} versions replicated, {} failed), so none was started",
             self.reset_id, self.arn, self.status, self.age, self.replicated_count, self.failed_count
         );
-        let remedy = "wait for it with `resync.monitor`, or take it over with `when_running: adopt`; a job that never \
-                      ends is freed by restarting the source's nodes";
+        let remedy = "wait for it with `resync.monitor`, or take it over by `resync.start` \
+                      with `when_running: adopt`; a job that never ends is freed by restarting the source's nodes";
         Finding::new("already_running", text).remedy(remedy)
     }
 }

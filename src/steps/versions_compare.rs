@@ -20,7 +20,7 @@ use crate::{
 /// All differences are written to `differences.jsonl`, one JSON object a line. Holds when there is none.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct VersionsCompare {
+pub(crate) struct VersionsCompare {
     /// The site that is right.
     #[serde(default = "Role::source")]
     pub source: Role,
@@ -71,7 +71,7 @@ impl VersionsCompare {
 
 /// What a comparison came to.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Comparison {
+pub(crate) struct Comparison {
     /// Versions compared: those in scope and not left out; one that both sites have counts once.
     pub versions: u64,
     /// Versions that are the same on both sites.

@@ -23,7 +23,7 @@ const PREFIXES_KEPT: usize = 10_000;
 /// prove equal data: that is what `versions.compare` is for.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct VersionsCount {
+pub(crate) struct VersionsCount {
     /// The first site.
     #[serde(default = "Role::source")]
     pub source: Role,
@@ -48,7 +48,7 @@ pub struct VersionsCount {
 
 /// What both sites hold.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Counts {
+pub(crate) struct Counts {
     /// What the source holds.
     pub source: Inventory,
     /// What the target holds; zeros when its bucket does not exist.
@@ -63,7 +63,7 @@ pub struct Counts {
 
 /// What both sites hold under one prefix.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
-pub struct PrefixCounts {
+pub(crate) struct PrefixCounts {
     /// The prefix, with its `/`.
     pub prefix: String,
     /// What the source holds.
@@ -152,13 +152,12 @@ impl VersionsCount {
             counted.all.count(&version);
             if self.per_prefix {
                 let prefix = first_level(&version.key, &self.prefix);
-                match counted.prefixes.get_mut(prefix) {
-                    Some(inventory) => inventory.count(&version),
-                    None => {
-                        let full = counted.prefixes.len() >= PREFIXES_KEPT;
-                        let prefix = if full { "(others)" } else { prefix };
-                        counted.prefixes.entry(prefix.to_owned()).or_default().count(&version);
-                    }
+                if let Some(inventory) = counted.prefixes.get_mut(prefix) {
+                    inventory.count(&version);
+                } else {
+                    let full = counted.prefixes.len() >= PREFIXES_KEPT;
+                    let prefix = if full { "(others)" } else { prefix };
+                    counted.prefixes.entry(prefix.to_owned()).or_default().count(&version);
                 }
             }
             if said.elapsed() >= Duration::from_secs(1) {

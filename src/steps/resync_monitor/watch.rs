@@ -70,7 +70,7 @@ pub(super) struct Signs {
 /// How a job ended, or why it is watched no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum End {
+pub(crate) enum End {
     /// The server says `Completed`: its walk over the bucket ended, with any number of failures.
     Completed,
     /// The server says `Failed`.

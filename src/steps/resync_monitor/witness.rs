@@ -109,9 +109,10 @@ impl Witnesses {
         Ok((nodes, self.source.health().await?.server_time))
     }
 
-    /// Asks the witnesses that are only asked now and then. None of them can fail the watch.
+    /// Asks the witnesses, most of them only now and then. None of them can fail the watch.
     pub(super) async fn look_around(&mut self, at: Duration) {
         self.open_trace().await;
+        self.target_answers = Some(self.target.health().await.is_ok_and(|health| health.live));
         if self.looked.is_some_and(|last| at.saturating_sub(last) < self.look_around) {
             return;
         }
@@ -140,7 +141,6 @@ impl Witnesses {
     }
 
     async fn look_at_target(&mut self) {
-        self.target_answers = Some(self.target.health().await.is_ok_and(|health| health.live));
         if let Ok(targets) = self.source.remote_targets(&self.bucket).await {
             let online = targets.iter().any(|target| target.arn == self.arn && target.is_online);
             self.seen_online |= online;
@@ -155,10 +155,9 @@ impl Witnesses {
     async fn size_up(&mut self) {
         if matches!(self.volume, Volume::Unknown) {
             let usage = self.source.usage(&self.bucket).await.ok().flatten();
-            self.volume = match usage.filter(|usage| usage.versions + usage.delete_markers > 0) {
-                Some(usage) => {
-                    Volume::Known(Total { versions: usage.versions + usage.delete_markers, bytes: usage.bytes })
-                }
+            // Its versions include the delete markers.
+            self.volume = match usage.filter(|usage| usage.versions > 0) {
+                Some(usage) => Volume::Known(Total { versions: usage.versions, bytes: usage.bytes }),
                 None => Volume::Counting {
                     listing: Box::new(self.source.versions(&self.bucket, Listing::default())),
                     so_far: Total::default(),

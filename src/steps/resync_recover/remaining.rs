@@ -26,7 +26,7 @@ const HEADS_AT_ONCE: usize = 8;
 
 /// A version that is still missing or different.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Remaining {
+pub(crate) struct Remaining {
     /// Key of the object.
     pub key: String,
     /// Version id.
@@ -42,7 +42,7 @@ pub struct Remaining {
 /// Why a version did not reach the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Reason {
+pub(crate) enum Reason {
     /// It is no longer on the source.
     Gone,
     /// No rule sends it: existing objects, or deletes, are not replicated.

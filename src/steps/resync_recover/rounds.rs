@@ -28,6 +28,8 @@ use crate::{
 const AGAIN: Duration = Duration::from_secs(15);
 /// Versions that are queued again by one change.
 const BATCH: usize = 1_000;
+/// As many differences as a comparison gives back.
+const NUDGED: u64 = 10_000;
 /// The source's refusal when it does not reach the target. It may pass.
 const TARGET_UNREACHABLE: &str = "XMinioAdminReplicationRemoteConnectionError";
 
@@ -43,10 +45,11 @@ pub(super) async fn recover(cx: &Cx<Changes>, params: &ResyncRecover) -> Result<
         }
     }
     let mut last: Option<(Timestamp, Compared)> = None;
+    let attempts = u32::from(params.max_attempts.get());
     let mut number = rounds.first_number().await?;
     loop {
         let (outcome, running) = match rounds.attempt(number, &mut last).await? {
-            Next::Attempt if number >= params.max_attempts => (Outcome::AttemptsUsedUp, None),
+            Next::Attempt if number >= attempts => (Outcome::AttemptsUsedUp, None),
             Next::Attempt => {
                 number += 1;
                 continue;
@@ -90,7 +93,7 @@ impl Rounds<'_> {
         let job = patiently(self.params.patience.0, || job(&self.source, bucket, arn)).await?;
         let Some(job) = job else { return Ok(1) };
         let ours = |number: &u32| ids(self.cx, &key(*number)).contains(&job.reset_id);
-        Ok((1..=self.params.max_attempts).rev().find(ours).unwrap_or(1))
+        Ok((1..=u32::from(self.params.max_attempts.get())).rev().find(ours).unwrap_or(1))
     }
 
     async fn attempt(&mut self, number: u32, last: &mut Option<(Timestamp, Compared)>) -> Result<Next, Failure> {
@@ -102,7 +105,7 @@ impl Rounds<'_> {
             Start::Started(started) => started,
             Start::Blocked(running) => return Ok(Next::Stop(Outcome::AlreadyRunning, Some(running))),
             Start::OutOfTime => return Ok(Next::Stop(Outcome::DeadlinePassed, None)),
-            Start::Refused(failure) if number >= self.params.max_attempts => return Err(failure),
+            Start::Refused(failure) if number >= u32::from(self.params.max_attempts.get()) => return Err(failure),
             Start::Refused(failure) => {
                 self.attempts.push(refused(number, &failure, began.elapsed()));
                 return Ok(Next::Attempt);
@@ -203,7 +206,7 @@ impl Rounds<'_> {
         let mut compared = self.compare(before, Duration::ZERO, &name).await?;
         let few = |compared: &Compared| {
             let unsent = unsent(&compared.comparison);
-            unsent > 0 && unsent <= self.params.nudge_up_to
+            unsent > 0 && unsent <= self.params.nudge_up_to.min(NUDGED)
         };
         // After a job that is void nothing is worth waiting for: the next one sends it all again.
         if completed && !few(&compared) && waiting_helps(&compared.comparison) {

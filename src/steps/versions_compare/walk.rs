@@ -31,6 +31,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Keys that are looked at again at once.
 const LOOKS_AT_ONCE: usize = 8;
+/// Looking at one key costs about as much as listing this many versions.
+const LOOK_COST: u64 = 100;
 /// Versions of a key are rarely more, and what follows the key in the listing is of no use.
 const LOOK_PAGE: u16 = 100;
 
@@ -59,8 +61,8 @@ pub(in crate::steps) async fn compare<A: Access>(
         sleep(pause.min(settle.saturating_sub(begin.elapsed()))).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
         round = match round {
-            Round::Kept(kept) => Round::Kept(task.look_again(kept).await?),
-            Round::TooMany(_) => task.collect(cx).await?,
+            Round::Kept(kept) if kept.few() => Round::Kept(task.look_again(kept).await?),
+            Round::Kept(_) | Round::TooMany(_) => task.collect(cx).await?,
         };
     }
     match round {
@@ -116,6 +118,12 @@ struct Kept {
 }
 
 impl Kept {
+    /// Whether looking at each key again is less work than walking everything again.
+    fn few(&self) -> bool {
+        let tally = self.tally();
+        self.open.len() as u64 * LOOK_COST < tally.source.versions + tally.target.versions
+    }
+
     fn tally(&self) -> Tally {
         self.open.values().fold(self.clean, |mut sum, key| {
             sum += key.tally;

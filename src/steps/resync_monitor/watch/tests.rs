@@ -5,8 +5,8 @@ const START: &str = "2026-11-23T19:00:00Z";
 fn watch() -> Watch {
     Watch::new(Rules {
         reset_id: "ours".into(),
-        stalled_after: Duration::from_secs(600),
-        patience: Duration::from_secs(120),
+        stalled_after: Duration::from_mins(10),
+        patience: Duration::from_mins(2),
         final_counters: false,
     })
 }
