@@ -169,6 +169,16 @@ fn every_step_kind_has_its_two_lines() {
 }
 
 #[test]
+fn every_file_of_tests_is_compiled() {
+    let main = code(include_str!("main.rs"));
+    let topics = sources("tests/it").into_iter().filter_map(|source| {
+        let name = source.path.strip_prefix("tests/it/")?.strip_suffix(".rs")?.to_owned();
+        (!name.contains('/') && name != "main" && !main.contains(&format!("mod {name};"))).then_some(source.path)
+    });
+    assert_none(&topics.map(|path| format!("tests/it/main.rs has no `mod` line for {path}")).collect::<Vec<_>>());
+}
+
+#[test]
 fn no_file_is_longer_than_600_lines() {
     let all = sources("src").into_iter().chain(sources("tests"));
     let long = all.filter(|source| source.text.lines().count() > 600).map(|source| source.path);
