@@ -170,6 +170,16 @@ fn every_step_kind_has_its_two_lines() {
 }
 
 #[test]
+fn every_file_of_tests_is_compiled() {
+    let main = include_str!("main.rs");
+    let topics = sources("tests/it").into_iter().filter_map(|source| {
+        let name = source.path.strip_prefix("tests/it/")?.strip_suffix(".rs")?.to_owned();
+        (!name.contains('/') && name != "main" && !main.contains(&format!("mod {name};"))).then_some(source.path)
+    });
+    assert_none(&topics.map(|path| format!("tests/it/main.rs has no `mod` line for {path}")).collect::<Vec<_>>());
+}
+
+#[test]
 fn no_file_is_longer_than_600_lines() {
     let all = sources("src").into_iter().chain(sources("tests"));
     let long = all.filter(|source| source.text.lines().count() > 600).map(|source| source.path);
@@ -282,7 +292,7 @@ fn in_name(c: char) -> bool {
 
 /// Code without comments, without what stands in texts, and without the unit tests at its end.
 fn code(text: &str) -> String {
-    let text = text.find("#[cfg(test)]\nmod ").map_or(text, |tests| &text[..tests]);
+    let text = text.find("#[cfg(test)]\nmod tests {").map_or(text, |tests| &text[..tests]);
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
@@ -342,7 +352,9 @@ fn sources(folder: &str) -> Vec<Source> {
     let read = |path: PathBuf| {
         let text = fs::read_to_string(&path).unwrap();
         let path = path.strip_prefix(root).unwrap_or(&path).display().to_string();
-        Source { code: code(&text), text, path }
+        // Unit tests in a file of their own may use what they like, as those at the end of a file.
+        let code = if path.ends_with("/tests.rs") { String::new() } else { code(&text) };
+        Source { code, text, path }
     };
     paths.into_iter().map(read).collect()
 }
