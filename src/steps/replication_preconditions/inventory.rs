@@ -168,10 +168,10 @@ pub(super) async fn count(
     Ok(counter.inventory)
 }
 
-/// Looks at about `size` versions, at places spread over the bucket.
-pub(super) async fn sample(site: &Site<Reads>, bucket: &BucketName, anchors: &[String], size: u64) -> Fact<Sample> {
+/// Looks at about as many `versions` as are asked for, at places spread over the bucket.
+pub(super) async fn sample(site: &Site<Reads>, bucket: &BucketName, anchors: &[String], versions: u64) -> Fact<Sample> {
     let mut seen = Sample::default();
-    let each = size.div_ceil(anchors.len().max(1) as u64).max(1);
+    let each = versions.div_ceil(anchors.len().max(1) as u64).max(1);
     for (n, anchor) in anchors.iter().enumerate() {
         let mut listing = site.versions(
             bucket,

@@ -1,7 +1,7 @@
 //! Whether the accounts may do what a recovery does: by their policies, and by what was refused to us already.
 
 use super::{
-    checks::{Answer, Said, fail, pass, unknown, warn},
+    checks::{Answer, CheckId, Said, fail, pass, unknown, warn},
     facts::{Fact, Facts, SiteFacts},
     iam::{On, Ruling, ruling},
     need::denied,
@@ -143,10 +143,11 @@ impl Lacks {
             Ok(account) => account,
             Err(why) => {
                 self.not_told.get_or_insert_with(|| {
-                    unknown(
+                    let said = unknown(
                         format!("what the account of {} `{}` may do could not be had: {why}", site.role, site.alias),
-                        "see the check `site_online`, and the site's credentials",
-                    )
+                        format!("check the credentials of `{0}`: `mc admin info {0}`", site.alias),
+                    );
+                    if site.health.is_err() { said.because(CheckId::SiteOnline) } else { said }
                 });
                 return;
             }

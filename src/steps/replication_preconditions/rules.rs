@@ -1,7 +1,7 @@
 //! Whether the source's rules and remote target are such that a resync restores everything.
 
 use super::{
-    checks::{Answer, Said, fail, pass, unknown, warn},
+    checks::{Answer, CheckId, Said, fail, pass, unknown, warn},
     facts::Facts,
 };
 use crate::{
@@ -14,7 +14,10 @@ use crate::{
 
 pub(super) fn replication_configured(facts: &Facts) -> Answer {
     let replication = configured(facts)?;
-    Ok(pass(format!("{} rules", replication.rules.len())))
+    Ok(pass(match replication.rules.len() {
+        1 => "one rule".to_owned(),
+        n => format!("{n} rules"),
+    }))
 }
 
 pub(super) fn rule_enabled(facts: &Facts) -> Answer {
@@ -158,7 +161,8 @@ fn configured(facts: &Facts) -> Result<&Replication, Said> {
                  \"delete,delete-marker,existing-objects,metadata-sync\"`",
                 place(facts)
             ),
-        )),
+        )
+        .because(CheckId::ReplicationConfigured)),
     }
 }
 
@@ -170,7 +174,8 @@ fn rules(facts: &Facts) -> Result<Vec<&Rule>, Said> {
         return Err(fail(
             format!("no rule leads to {}", if facts.asked.arn.is_empty() { "the target" } else { &facts.asked.arn }),
             format!("`mc replicate ls {}`; add one with `mc replicate add`", place(facts)),
-        ));
+        )
+        .because(CheckId::RuleEnabled));
     }
     Ok(rules)
 }
@@ -178,7 +183,9 @@ fn rules(facts: &Facts) -> Result<Vec<&Rule>, Said> {
 fn enabled(facts: &Facts) -> Result<Vec<&Rule>, Said> {
     let rules: Vec<_> = rules(facts)?.into_iter().filter(|r| r.enabled).collect();
     if rules.is_empty() {
-        return Err(fail("no rule to the target is enabled", "see the check `rule_enabled`"));
+        return Err(
+            fail("no rule to the target is enabled", "see the check `rule_enabled`").because(CheckId::RuleEnabled)
+        );
     }
     Ok(rules)
 }
