@@ -153,6 +153,8 @@ impl Wire {
         T: Send,
         F: Future<Output = Result<T, Failure>> + Send,
     {
+        // What cannot be read is told here; the SDK would say something else.
+        self.keys.current()?;
         let first = attempt().await;
         match &first {
             Err(failure) if failure.code().is_some_and(|c| OUTDATED.contains(&c)) && self.keys.read_again()? => {

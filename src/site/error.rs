@@ -24,6 +24,9 @@ use crate::failure::{Class, Failure};
 /// Codes of MinIO's own that tell of its state and not of the request.
 const NOT_NOW: [&str; 3] = ["XMinioServerNotInitialized", "XMinioBackendDown", "XMinioServerTimedOut"];
 
+/// How a server that speaks TLS answers a request that does not.
+const WRONG_SCHEME: &[u8] = b"Client sent an HTTP request to an HTTPS server";
+
 /// What was asked of which site, to say what failed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked<'a> {
@@ -59,6 +62,12 @@ impl Asked<'_> {
         self.error(reply.status.as_u16(), said)
     }
 
+    /// The answer leaves out what matters: there is no such bucket.
+    pub(crate) fn no_such_bucket(self) -> Failure {
+        let message = Some("The specified bucket does not exist".into());
+        self.error(404, Said { code: Some("NoSuchBucket".into()), message })
+    }
+
     /// The answer says no, in words of its own.
     pub(crate) fn refused(self, why: &str) -> Failure {
         let Self { alias, what } = self;
@@ -88,9 +97,10 @@ impl Asked<'_> {
             SdkError::ServiceError(e) => {
                 let raw = e.raw();
                 let header = |name| raw.headers().get(name).map(|v| v.trim_matches('"').to_owned());
+                // MinIO's headers first: without a body the SDK makes up `NotFound` for any 404.
                 let said = Said {
-                    code: e.err().code().map(str::to_owned).or_else(|| header("x-minio-error-code")),
-                    message: e.err().message().map(str::to_owned).or_else(|| header("x-minio-error-desc")),
+                    code: header("x-minio-error-code").or_else(|| e.err().code().map(str::to_owned)),
+                    message: header("x-minio-error-desc").or_else(|| e.err().message().map(str::to_owned)),
                 };
                 self.error(raw.status().as_u16(), said)
             }
@@ -184,6 +194,9 @@ fn parse(body: &[u8]) -> Said {
             }
             Ok(_) | Err(_) => Said::default(),
         },
+        Some(_) if body.starts_with(WRONG_SCHEME) => {
+            Said { code: None, message: Some("the server speaks https, and was asked by plain http".into()) }
+        }
         Some(_) | None => Said::default(),
     }
 }
@@ -266,6 +279,15 @@ mod tests {
         assert!(failure.to_string().contains("does not know the call to start a resync"), "{failure}");
         let failure = Asked { alias: "dr", what: "create `a-b`" }.error_reply(&reply(409, body));
         assert!(failure.to_string().contains("refused to create"), "{failure}");
+    }
+
+    #[test]
+    fn plain_http_to_an_https_server_is_explained() {
+        let failure = ASKED.error_reply(&reply(400, "Client sent an HTTP request to an HTTPS server.\n"));
+        assert!(
+            failure.to_string().ends_with("HTTP 400: the server speaks https, and was asked by plain http"),
+            "{failure}"
+        );
     }
 
     #[test]

@@ -261,16 +261,17 @@ impl<A: Access> Site<A> {
     }
     /// Whether the KMS of the site can use a key.
     pub async fn kms_key(&self, key: &str) -> Result<(), Failure> {
+        /// Answered with 200, whatever became of it.
         #[derive(Deserialize)]
         struct Wire {
-            #[serde(default, rename = "encryptionErr")]
-            encryption: String,
-            #[serde(default, rename = "decryptionErr")]
-            decryption: String,
+            #[serde(rename = "encryption-error")]
+            encryption: Option<String>,
+            #[serde(rename = "decryption-error")]
+            decryption: Option<String>,
         }
         let ask = Ask::admin("kms/key/status", format!("use the KMS key `{key}`")).with("key-id", key);
         let Wire { encryption, decryption } = self.wire.json(&ask).await?;
-        match [encryption, decryption].into_iter().find(|e| !e.is_empty()) {
+        match [encryption, decryption].into_iter().flatten().find(|e| !e.is_empty()) {
             Some(why) => Err(self.wire.asked(&ask.what).refused(&why)),
             None => Ok(()),
         }

@@ -74,8 +74,10 @@ impl fmt::Display for Silence {
             Self::Broken(why) => write!(f, "the connection broke: {why}"),
             Self::TimedOut(after) => write!(f, "no answer within {after:?}"),
             Self::Tls(why) => {
-                write!(f, "TLS: {why}")?;
-                if why.contains("CaUsedAsEndEntity") {
+                write!(f, "TLS: {}", why.strip_prefix("unexpected error: ").unwrap_or(why))?;
+                if why.contains("InvalidContentType") {
+                    f.write_str(" (does the server speak plain http?)")
+                } else if why.contains("CaUsedAsEndEntity") {
                     f.write_str(" (a self-signed certificate that calls itself a CA is never trusted: pin its SHA-256)")
                 } else if why.contains("UnknownIssuer") {
                     f.write_str(" (name its issuer in a CA bundle, or pin its SHA-256)")
@@ -219,6 +221,15 @@ mod tests {
             pace.turn().await;
         }
         assert_eq!(start.elapsed(), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn tls_troubles_come_with_a_way_out() {
+        let told = |why: &str| Silence::Tls(why.into()).to_string();
+        assert_eq!(told("unexpected error: it is another one"), "TLS: it is another one");
+        assert!(told("invalid peer certificate: Other(CaUsedAsEndEntity)").ends_with("pin its SHA-256)"));
+        assert!(told("invalid peer certificate: UnknownIssuer").contains("CA bundle"));
+        assert!(told("received corrupt message of type InvalidContentType").contains("plain http"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::{
     Client, Config,
     config::{
-        BehaviorVersion, IdentityCache, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+        AppName, BehaviorVersion, IdentityCache, Region, RequestChecksumCalculation, ResponseChecksumValidation,
         StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig,
     },
     operation::head_object::HeadObjectOutput,
@@ -169,7 +169,10 @@ pub(crate) struct Sdk(Client);
 impl Sdk {
     pub(crate) fn new(spec: &SiteSpec, net: Net, keys: Arc<Keyring>) -> Self {
         let endpoint = spec.endpoint.to_string();
-        let config = Config::builder()
+        let mut config = Config::builder();
+        // The server's audit log names it, as our own requests do.
+        config.set_app_name(AppName::new("firedrill").ok());
+        let config = config
             .behavior_version(BehaviorVersion::latest())
             .endpoint_url(endpoint.trim_end_matches('/'))
             .region(Region::new(spec.region.clone()))
@@ -220,7 +223,13 @@ impl Wire {
             call.send().await.map_err(|e| failed(self, &what, &e))
         });
         let found = none_if(asked.await, "ObjectLockConfigurationNotFoundError")?;
-        let Some(document) = found.and_then(|f| f.object_lock_configuration) else { return Ok(None) };
+        let Some(document) = found.and_then(|f| f.object_lock_configuration) else {
+            // The server says so of a bucket that does not exist, too.
+            return match self.bucket_exists(bucket).await? {
+                true => Ok(None),
+                false => Err(self.asked(&what).no_such_bucket()),
+            };
+        };
         let default = document.rule.and_then(|r| r.default_retention).and_then(|retention| {
             Some(Retention {
                 mode: retention.mode?.as_str().to_owned(),

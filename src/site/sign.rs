@@ -12,7 +12,10 @@ use aws_sigv4::{
 };
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
-use http::{Method, Request, Uri, header::HOST};
+use http::{
+    Method, Request, Uri,
+    header::{HOST, USER_AGENT},
+};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::types::BucketName;
@@ -114,6 +117,7 @@ impl Ask {
             .method(self.method.clone())
             .uri(&uri)
             .header(HOST, &authority)
+            .header(USER_AGENT, concat!("firedrill/", env!("CARGO_PKG_VERSION")))
             .body(SdkBody::from(self.body.clone()))
             .map_err(|e| e.to_string())?;
         if let Some(credentials) = credentials {

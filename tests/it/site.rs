@@ -186,7 +186,7 @@ async fn every_version_is_listed_and_found_whatever_its_key() {
         "--attr",
         "X-Amz-Meta-Colour=dark blue;Cache-Control=no-cache",
         "--tags",
-        "a=x y&b=1+1",
+        "a=x y&b=1%2B1",
         &slashed(&folder),
         "s/strange/",
     ]);
@@ -216,7 +216,7 @@ async fn every_version_is_listed_and_found_whatever_its_key() {
     let after = Listing { after: Some(STRANGE[1].to_owned()), ..Listing::default() };
     assert!(all(&site, &bucket, after).await.iter().all(|v| v.key.as_str() > STRANGE[1]));
     for (prefix, after, some) in
-        [("a b/", "a", true), ("a b/", "b", false), ("a b/", "a b/z", false), ("a b/", "a b/a", true)]
+        [("a b/", "a", true), ("a b/", "b", false), ("a b/", "a b/ü~", false), ("a b/", "a b/a", true)]
     {
         let listing = Listing { prefix: prefix.into(), after: Some(after.into()), ..Listing::default() };
         assert_eq!(!all(&site, &bucket, listing).await.is_empty(), some, "{prefix} after {after}");
@@ -407,19 +407,36 @@ async fn new_credentials_are_read_when_the_server_refuses_the_old_ones() {
     let Some(server) = Server::start().await else { return };
     let file = server.folder.path().join("access-key");
     fs::write(&file, "somebody-else").unwrap();
-    let wire = Wire::new(SiteSpec { access_key: Value::File(file.clone()), ..server.spec() }).unwrap();
-    let site: Site<Reads> = Site::reading(Arc::clone(&wire));
+    let new = || Wire::new(SiteSpec { access_key: Value::File(file.clone()), ..server.spec() }).unwrap();
+    let ask = async |wire: &Arc<Wire>, sdk: bool| {
+        let site: Site<Reads> = Site::reading(Arc::clone(wire));
+        if sdk { site.bucket_exists(&bucket("data")).await.map(drop) } else { site.info().await.map(drop) }
+    };
+    let mut wire = new();
     for sdk in [true, false] {
+        wire = new();
         fs::write(&file, "somebody-else").unwrap();
-        let ask = async || {
-            if sdk { site.bucket_exists(&bucket("data")).await.map(drop) } else { site.info().await.map(drop) }
-        };
-        assert_eq!(ask().await.unwrap_err().code(), Some("InvalidAccessKeyId"));
+        assert_eq!(ask(&wire, sdk).await.unwrap_err().code(), Some("InvalidAccessKeyId"));
         fs::write(&file, USER).unwrap();
-        ask().await.unwrap();
+        ask(&wire, sdk).await.unwrap();
     }
     let masked: Vec<_> = wire.secrets().iter().map(|s| s.expose().to_owned()).collect();
     assert!(["somebody-else", USER, PASSWORD].iter().all(|s| masked.iter().any(|m| m == s)));
+}
+
+#[tokio::test]
+async fn credentials_that_cannot_be_read_are_named_and_nothing_is_sent() {
+    let nobody =
+        SiteSpec { secret_key: Value::Env("FIREDRILL_NOT_THERE".into()), ..spec("http://127.0.0.1:1", PASSWORD) };
+    let site: Site<Reads> = Site::reading(Wire::new(nobody).unwrap());
+    let data = bucket("data");
+    for failure in [site.info().await.unwrap_err(), site.bucket_exists(&data).await.unwrap_err()] {
+        assert_eq!(failure.class(), Some(Class::Refused));
+        assert_eq!(
+            failure.to_string(),
+            "the secret key of site `dr` cannot be read: the environment variable `FIREDRILL_NOT_THERE` is not set"
+        );
+    }
 }
 
 #[tokio::test]
@@ -438,7 +455,13 @@ async fn a_dead_endpoint_is_unreachable_and_a_silent_one_times_out() {
     ] {
         assert_eq!(failure.class(), Some(Class::TimedOut), "{failure}");
     }
-    drop(listener);
+    let answers = listener.try_clone().unwrap();
+    std::thread::spawn(move || answers.incoming().take(2).for_each(drop));
+    let breaking: Site<Reads> = Site::reading(Wire::new(spec(&format!("http://{address}"), PASSWORD)).unwrap());
+    for failure in [breaking.info().await.unwrap_err(), breaking.bucket_exists(&data).await.unwrap_err()] {
+        assert_eq!(failure.class(), Some(Class::Unreachable), "{failure}");
+    }
+    let dead_address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let dead: Site<Reads> = Site::reading(Wire::new(spec(&format!("http://{address}"), PASSWORD)).unwrap());
     for failure in
         [dead.info().await.unwrap_err(), dead.bucket_exists(&data).await.unwrap_err(), dead.health().await.unwrap_err()]
