@@ -146,13 +146,7 @@ impl Step for ReplicationPreconditions {
             .checks
             .iter()
             .filter(|c| c.counts() && !follows(c))
-            .map(|c| {
-                let text = match c.verdict {
-                    Outcome::Unknown => format!("cannot be told: {}", c.detail),
-                    Outcome::Pass | Outcome::Warn | Outcome::Fail => c.detail.clone(),
-                };
-                Finding { id: c.id.as_str().to_owned(), text, remedy: c.remedy.clone() }
-            })
+            .map(|c| Finding { id: c.id.as_str().to_owned(), text: c.detail.clone(), remedy: c.remedy.clone() })
             .collect()
     }
 }

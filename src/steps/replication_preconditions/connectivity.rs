@@ -6,7 +6,10 @@ use super::{
     need::denied,
     rules::registered,
 };
-use crate::failure::{Class, Failure};
+use crate::{
+    failure::{Class, Failure},
+    steps::site_check::bad_credentials,
+};
 
 /// Beyond this, signed requests are refused by both sites.
 const SKEW_BREAKS: f64 = 15.0 * 60.0;
@@ -191,7 +194,7 @@ fn unasked(facts: &Facts, why: &Failure) -> Said {
         format!("the replication check could not be asked: {why}"),
         "see the checks `site_online` and `permissions`",
     );
-    match (&facts.source.health, denied(why)) {
+    match (&facts.source.health, denied(why) || bad_credentials(why)) {
         (Err(_), _) => said.because(CheckId::SiteOnline),
         (Ok(_), true) => said.because(CheckId::Permissions),
         (Ok(_), false) => said,
@@ -210,7 +213,7 @@ enum Blame {
 
 /// The server has one code for a target that is down and for refused credentials; the cause stands in its text.
 fn blame(facts: &Facts, why: &Failure) -> Blame {
-    if why.class() != Some(Class::Refused) || denied(why) {
+    if why.class() != Some(Class::Refused) || denied(why) || bad_credentials(why) {
         return Blame::Unclear;
     }
     match why.code() {

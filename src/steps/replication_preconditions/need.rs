@@ -4,7 +4,10 @@ use super::{
     checks::{CheckId, Said, unknown, warn},
     facts::{Fact, Facts, SiteFacts},
 };
-use crate::failure::{Class, Failure};
+use crate::{
+    failure::{Class, Failure},
+    steps::site_check::bad_credentials,
+};
 
 impl Facts {
     /// A fact about a site.
@@ -42,10 +45,14 @@ impl Facts {
 }
 
 fn not_told(site: &SiteFacts, what: &str, why: &Failure) -> Said {
-    let detail = format!("{what} could not be had from {} `{}`: {why}", site.role, site.alias);
+    let detail = format!("{what} could not be told: {why}");
     if site.health.is_err() {
         return unknown(detail, format!("bring `{}` back, then run this again", site.alias))
             .because(CheckId::SiteOnline);
+    }
+    if bad_credentials(why) {
+        let remedy = format!("give valid credentials for `{}`", site.alias);
+        return unknown(detail, remedy).because(CheckId::Permissions);
     }
     if denied(why) {
         let remedy =

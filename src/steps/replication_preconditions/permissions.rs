@@ -6,6 +6,7 @@ use super::{
     iam::{On, Ruling, ruling},
     need::denied,
 };
+use crate::steps::site_check::bad_credentials;
 
 /// An action that a recovery needs.
 #[derive(Clone, Copy, Debug)]
@@ -143,6 +144,12 @@ impl Lacks {
             Ok(account) => account,
             Err(why) => {
                 self.not_told.get_or_insert_with(|| {
+                    if bad_credentials(why) {
+                        return fail(
+                            format!("{} `{}` does not take the credentials: {why}", site.role, site.alias),
+                            format!("give valid credentials, and try them: `mc admin info {}`", site.alias),
+                        );
+                    }
                     let said = unknown(
                         format!("what the account of {} `{}` may do could not be had: {why}", site.role, site.alias),
                         format!("check the credentials of `{0}`: `mc admin info {0}`", site.alias),
@@ -276,5 +283,7 @@ mod tests {
         let mut silent = facts();
         silent.target.account = Err(down());
         assert_eq!(outcome(permissions, &silent), Unknown);
+        silent.target.account = Err(refused("SignatureDoesNotMatch", 403));
+        assert_eq!(outcome(permissions, &silent), Fail);
     }
 }

@@ -23,7 +23,11 @@ pub(super) fn replication_configured(facts: &Facts) -> Answer {
 pub(super) fn rule_enabled(facts: &Facts) -> Answer {
     let rules = rules(facts)?;
     let (on, off): (Vec<_>, Vec<_>) = rules.into_iter().partition(|r| r.enabled);
-    let enable = format!("`mc replicate update {} --id RULE --state enable`", place(facts));
+    let enable = off
+        .iter()
+        .map(|rule| format!("`mc replicate update {} --id {} --state enable`", place(facts), rule.id))
+        .collect::<Vec<_>>()
+        .join(", ");
     match (on.is_empty(), off.is_empty()) {
         (true, _) => Ok(fail(format!("every rule to the target is disabled: {}", ids(&off)), enable)),
         (false, false) => Ok(warn(format!("enabled: {}; disabled: {}", ids(&on), ids(&off)), enable)),
@@ -38,7 +42,7 @@ pub(super) fn existing_objects_enabled(facts: &Facts) -> Answer {
     }
     Ok(fail(
         format!("existing objects are not replicated by {}: a resync leaves them out", ids(&without)),
-        flags(facts),
+        flags(facts, &without),
     ))
 }
 
@@ -52,7 +56,7 @@ pub(super) fn delete_replication_enabled(facts: &Facts) -> Answer {
         }
         return Ok(warn(
             format!("new delete markers are not replicated by {}: the sites will drift apart", ids(&no_markers)),
-            flags(facts),
+            flags(facts, &no_markers),
         ));
     }
     let what = format!("deletes are not replicated by {}", ids(&without));
@@ -61,10 +65,10 @@ pub(super) fn delete_replication_enabled(facts: &Facts) -> Answer {
     if markers > 0 {
         return Ok(fail(
             format!("{what}, and the source has {markers} delete markers: deleted objects would come back to life"),
-            flags(facts),
+            flags(facts, &without),
         ));
     }
-    Ok(warn(format!("{what}; the source has no delete markers yet"), flags(facts)))
+    Ok(warn(format!("{what}; the source has no delete markers yet"), flags(facts, &without)))
 }
 
 pub(super) fn rule_scope(facts: &Facts) -> Answer {
@@ -207,11 +211,15 @@ fn place(facts: &Facts) -> String {
     format!("{}/{}", facts.source.alias, facts.asked.bucket)
 }
 
-fn flags(facts: &Facts) -> String {
-    format!(
-        "`mc replicate update {} --id RULE --replicate \"delete,delete-marker,existing-objects,metadata-sync\"`",
-        place(facts)
-    )
+fn flags(facts: &Facts, rules: &[&Rule]) -> String {
+    let update = |rule: &&Rule| {
+        format!(
+            "`mc replicate update {} --id {} --replicate \"delete,delete-marker,existing-objects,metadata-sync\"`",
+            place(facts),
+            rule.id
+        )
+    };
+    rules.iter().map(update).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
