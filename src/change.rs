@@ -1,25 +1,34 @@
-//! A change is a value: what is asked for, how it is sent, how to find out whether it happened.
+//! A change is a value: what is asked for, how it is sent, how to find out whether it happened. The ledger sees to it
+//! that each is on disk before it is sent, and sent once.
 
-use std::{
-    collections::BTreeMap,
-    future::Future,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
-use crate::{failure::Failure, site::Wire};
+use crate::{
+    clock::{Clock, seconds_between},
+    event::{Durable, Event, FailureRecord, Intent, Outcome, Question},
+    failure::{Class, Failure},
+    log::Log,
+    replay::Past,
+    site::Wire,
+    step::Host,
+    types::{BucketName, Role},
+};
+
+/// A request that was cut off may still arrive: "not done" counts only this long after its own timeout.
+pub const GRACE: Duration = Duration::from_secs(5);
 
 /// A call that is meant to change something on a site. It is sent only through
 /// [`Site::change`](crate::site::Site::change), which journals it before and after.
 pub trait Change: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The name in the journal.
     const NAME: &'static str;
+    /// Whether a run that did this is green only after a later step that proves the data.
+    const NEEDS_PROOF: bool = false;
     /// What the server's answer comes down to; remembered, and given again instead of sending again.
     type Receipt: Serialize + DeserializeOwned + Send + 'static;
 
@@ -47,7 +56,7 @@ pub enum Settled<R> {
 /// `site/changes.rs`.
 pub struct ChangeKind {
     pub name: &'static str,
-    pub settle: for<'a> fn(Value, &'a Wire) -> BoxFuture<'a, Result<Settled<Value>, Failure>>,
+    settle: for<'a> fn(Value, &'a Wire) -> BoxFuture<'a, Result<Settled<Value>, Failure>>,
 }
 
 impl ChangeKind {
@@ -68,35 +77,141 @@ impl ChangeKind {
     }
 }
 
-/// The record of one step's changes. Made by the engine only; a handle to it names the bucket it was claimed for.
+/// The record of one step's changes. Made by the engine only; a handle names the bucket that was claimed for it.
 #[derive(Clone)]
 pub struct Ledger {
-    inner: Arc<Inner>,
+    log: Arc<Log>,
+    path: String,
+    flight: TaskTracker,
+    claimed: Option<(Role, BucketName)>,
 }
 
-struct Inner {}
-
 impl Ledger {
+    pub(crate) fn new(log: Arc<Log>, path: String) -> Self {
+        Self { log, path, flight: TaskTracker::new(), claimed: None }
+    }
+
     /// The same ledger, for changes of one claimed bucket.
-    pub(crate) fn on(&self, _role: &crate::types::Role, _bucket: &crate::types::BucketName) -> Self {
-        self.clone()
+    pub(crate) fn on(&self, role: &Role, bucket: &BucketName) -> Self {
+        Self { claimed: Some((role.clone(), bucket.clone())), ..self.clone() }
     }
 
     /// Intent (on disk), request, receipt. A receipt that is remembered under `key` is given back and nothing is sent.
     pub(crate) async fn once<C: Change>(
         &self,
-        _site: &Arc<Wire>,
-        _key: &str,
-        _make: impl FnOnce(u32) -> C + Send,
+        site: &Arc<Wire>,
+        key: &str,
+        make: impl FnOnce(u32) -> C + Send,
     ) -> Result<C::Receipt, Failure> {
-        todo!()
+        let past = self.log.state(|s| s.steps.get(&self.path).and_then(|step| step.changes.get(key).cloned()));
+        let n = match past {
+            None => 1,
+            Some(Past::NotDone { n }) => n + 1,
+            Some(Past::Done(receipt)) => return decode(receipt),
+            Some(Past::Lost) => return Err(Failure::lost(format!("the receipt of `{key}` was masked in the journal"))),
+            Some(Past::Open { .. }) => return Err(Failure::lost(format!("`{key}` was sent and is not settled yet"))),
+        };
+        let Some((role, bucket)) = &self.claimed else {
+            return Err(Failure::refused(format!("`{key}` changes a bucket that was not claimed")));
+        };
+        let change = make(n);
+        let intent = Intent {
+            key: key.to_owned(),
+            n,
+            change: C::NAME.to_owned(),
+            role: role.to_string(),
+            bucket: bucket.to_string(),
+            body: encode(&change)?,
+            needs_proof: C::NEEDS_PROOF,
+        };
+        let (log, path, site, key) = (Arc::clone(&self.log), self.path.clone(), Arc::clone(site), key.to_owned());
+        // A task of its own: dropping the step (timeout, Ctrl-C) never drops a request that may have left.
+        let sent = self.flight.spawn(async move {
+            log.record(&path, Event::Intent(Box::new(intent)), Durable::Yes)?;
+            let reply = change.send(&site).await;
+            let outcome = match &reply {
+                Ok(receipt) => Outcome::Done(encode(receipt)?),
+                Err(failure) if failure.class() == Some(Class::Refused) => {
+                    Outcome::Refused(FailureRecord::from(failure))
+                }
+                // The intent stays open: it is settled before the step is entered again.
+                Err(_) => return reply,
+            };
+            log.record(&path, Event::Receipt { key, n, outcome }, Durable::No)?;
+            reply
+        });
+        sent.await.unwrap_or_else(|e| Err(Failure::lost(format!("sending was cut off: {e}"))))
+    }
+
+    /// Finds out what became of every open intent of the step. Done before every entry into it.
+    pub(crate) async fn settle(
+        &self,
+        kinds: &[ChangeKind],
+        wires: &BTreeMap<Role, Arc<Wire>>,
+        clock: Clock,
+        host: &dyn Host,
+    ) -> Result<(), Failure> {
+        let open: Vec<_> = self.log.state(|s| {
+            s.steps.get(&self.path).map(|step| step.open().map(|(i, at)| (i.clone(), at)).collect()).unwrap_or_default()
+        });
+        for (intent, at) in open {
+            let kind = kinds.iter().find(|kind| kind.name == intent.change).ok_or_else(|| {
+                Failure::lost(format!("this version knows no change `{}`, which is open", intent.change))
+            })?;
+            let wire = wires
+                .get(&Role(intent.role.clone()))
+                .ok_or_else(|| Failure::lost(format!("no site is bound to role `{}`", intent.role)))?;
+            let outcome = loop {
+                match (kind.settle)(intent.body.clone(), wire).await? {
+                    Settled::Done(receipt) => break Outcome::Done(receipt),
+                    Settled::NotDone => {
+                        let patience = wire.request_timeout() + GRACE;
+                        let left = patience.as_secs_f64() - seconds_between(at, clock.now());
+                        if left <= 0.0 {
+                            break Outcome::NotDone("the site shows no trace of it".into());
+                        }
+                        tokio::time::sleep(Duration::from_secs_f64(left.min(2.0))).await;
+                    }
+                    Settled::CannotTell(why) => break self.let_a_person_decide(&intent, &why, host).await?,
+                }
+            };
+            let event = Event::Receipt { key: intent.key, n: intent.n, outcome };
+            self.log.record(&self.path, event, Durable::Yes)?;
+        }
+        Ok(())
+    }
+
+    async fn let_a_person_decide(&self, intent: &Intent, why: &str, host: &dyn Host) -> Result<Outcome, Failure> {
+        let question = Question {
+            prompt: format!(
+                "`{}` ({} on `{}`) was sent, and it cannot be told whether it took effect: {why}. Yes sends it \
+                 again, no ends the step",
+                intent.key, intent.change, intent.bucket
+            ),
+            typed: None,
+            who: Vec::new(),
+            until: None,
+        };
+        let answer = host.ask(&format!("settle:{}#{}", intent.key, intent.n), question).await?;
+        if answer.yes {
+            Ok(Outcome::NotDone(format!("{} said to send it again", answer.by)))
+        } else {
+            Err(Failure::refused(format!("{} decided not to go on: {why}", answer.by)))
+        }
+    }
+
+    /// Waits until no request is in flight; each is bounded by its own request timeout.
+    pub(crate) async fn drain(&self) {
+        self.flight.close();
+        self.flight.wait().await;
+        self.flight.reopen();
     }
 }
 
 fn encode<T: Serialize>(value: &T) -> Result<Value, Failure> {
-    serde_json::to_value(value).map_err(|e| Failure::Journal(e.to_string()))
+    serde_json::to_value(value).map_err(|e| Failure::lost(format!("cannot be written as JSON: {e}")))
 }
 
 fn decode<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
-    serde_json::from_value(value).map_err(|e| Failure::Journal(e.to_string()))
+    serde_json::from_value(value).map_err(|e| Failure::lost(format!("the journal holds an unexpected value: {e}")))
 }

@@ -1,1 +1,274 @@
-//! (in the making)
+//! The command line: types only.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs disaster-recovery runbooks for MinIO, and proves the outcome from the data.
+#[derive(Debug, Parser)]
+#[command(name = "firedrill", version, propagate_version = true, after_help = AFTER)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER: &str = "\
+Exit codes: 0 held · 2 usage · 3 refused before anything ran · 4 something does not hold · 5 could not be done or told ·
+6 journal · 7 waits for a person · 8 recovered, but late · 9 another run holds the bucket · 130/143 stopped";
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Directory of runs
+    #[arg(long, global = true, value_name = "DIR", env = "FIREDRILL_RUNS", default_value = ".firedrill/runs")]
+    pub runs: PathBuf,
+    /// Text for people, or JSON for scripts
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// Form of the developers' log on stderr, which `FIREDRILL_LOG` switches on (e.g. `FIREDRILL_LOG=debug`)
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check runbooks without a network: every problem at once, with its place
+    Check {
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Show what a run would do; nothing is changed
+    Plan {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        bind: Bind,
+        /// Keep the plan, for `run --plan`
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Let checks write and delete MinIO's own probe on the target
+        #[arg(long)]
+        probe: bool,
+    },
+    /// Run a runbook
+    Run {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        bind: Bind,
+        #[command(flatten)]
+        go: Go,
+        /// Refuse when what is about to be changed is not as this plan says
+        #[arg(long, value_name = "FILE")]
+        plan: Option<PathBuf>,
+    },
+    /// Rebuild a bucket on a damaged site from its healthy replication remote, and prove it
+    Recover {
+        /// The healthy site and the bucket, kept as they are
+        #[arg(value_name = "SOURCE/BUCKET")]
+        source: Place,
+        /// The damaged site and the bucket to rebuild
+        #[arg(value_name = "TARGET/BUCKET")]
+        target: Place,
+        #[command(flatten)]
+        options: Options,
+        #[command(flatten)]
+        go: Go,
+    },
+    /// Say how far a bucket on one site is from the same bucket on another; changes nothing
+    Verify {
+        #[arg(value_name = "SOURCE/BUCKET")]
+        source: Place,
+        #[arg(value_name = "TARGET/BUCKET")]
+        target: Place,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Go on with a run that was killed, was interrupted, waits, or ended otherwise than green
+    Resume {
+        /// Id of the run, its unique beginning or end, or `latest`
+        #[arg(value_name = "RUN")]
+        run: String,
+        #[command(flatten)]
+        go: Again,
+    },
+    /// Answer a question of a run with yes (or `--no`), and go on with it
+    Approve {
+        /// Id of the run, its unique beginning or end, or `latest`
+        #[arg(value_name = "RUN")]
+        run: String,
+        /// The step that asks; may be left out when only one does
+        #[arg(value_name = "STEP")]
+        step: Option<String>,
+        /// Answer no
+        #[arg(long)]
+        no: bool,
+        /// Goes into the journal
+        #[arg(long, value_name = "TEXT")]
+        comment: Option<String>,
+        #[command(flatten)]
+        go: Again,
+    },
+    /// List the runs
+    Runs,
+    /// Show a run: its steps, findings and verdict
+    Show {
+        /// Id of the run, its unique beginning or end, or `latest`
+        #[arg(value_name = "RUN")]
+        run: String,
+    },
+    /// Verify the record of a run
+    Audit {
+        #[command(subcommand)]
+        command: Audit,
+    },
+    /// Reference of the step kinds
+    Steps {
+        /// One kind, e.g. `resync.recover`
+        #[arg(value_name = "KIND")]
+        kind: Option<String>,
+    },
+    /// Print a generated schema
+    Schema {
+        #[arg(value_enum, default_value_t = Schema::Runbook)]
+        what: Schema,
+    },
+    /// Test that sites answer and accept their credentials
+    Sites {
+        #[arg(required = true, value_name = "ALIAS")]
+        aliases: Vec<String>,
+        #[command(flatten)]
+        lookup: Lookup,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Verify the chain of a journal and the files of its run
+    Verify {
+        /// Id of a run, or the path of a journal
+        #[arg(value_name = "RUN|FILE")]
+        run: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Schema {
+    /// The JSON Schema of runbooks, for editors
+    Runbook,
+    /// The JSON Schema of a journal's lines
+    Journal,
+}
+
+/// A bucket of a site: `ALIAS/BUCKET`.
+#[derive(Clone, Debug)]
+pub struct Place {
+    pub alias: String,
+    pub bucket: String,
+}
+
+impl std::str::FromStr for Place {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim_end_matches('/').split_once('/') {
+            Some((alias, bucket)) if !alias.is_empty() && !bucket.is_empty() && !bucket.contains('/') => {
+                Ok(Self { alias: alias.into(), bucket: bucket.into() })
+            }
+            _ => Err("write ALIAS/BUCKET, e.g. `dr/invoices`".into()),
+        }
+    }
+}
+
+/// Where aliases are looked up.
+#[derive(Debug, Clone, Args)]
+pub struct Lookup {
+    /// Sites file [default: `sites.yaml` beside the runbook, then `MC_HOST_<alias>`, then MinIO client's config.json]
+    #[arg(long, value_name = "FILE")]
+    pub sites: Option<PathBuf>,
+    /// Let a site's `insecure: true` skip the check of its certificate
+    #[arg(long)]
+    pub allow_insecure: bool,
+}
+
+/// Options of everything that asks sites.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    #[command(flatten)]
+    pub lookup: Lookup,
+    /// An input; repeat it for more, and for the items of a list
+    #[arg(short = 'i', long = "input", value_name = "NAME=VALUE", value_parser = pair)]
+    pub inputs: Vec<(String, String)>,
+    /// A YAML file of inputs
+    #[arg(long = "inputs", value_name = "FILE")]
+    pub inputs_file: Option<PathBuf>,
+    /// Waive a precondition; it goes into the journal and every report
+    #[arg(long, value_name = "CHECK=REASON", value_parser = pair)]
+    pub accept: Vec<(String, String)>,
+}
+
+/// What a runbook is bound to.
+#[derive(Debug, Clone, Args)]
+pub struct Bind {
+    /// Bind a role of the runbook to a site
+    #[arg(long = "site", value_name = "ROLE=ALIAS", value_parser = pair)]
+    pub roles: Vec<(String, String)>,
+    #[command(flatten)]
+    pub options: Options,
+}
+
+/// Options of a run that may change something.
+#[derive(Debug, Clone, Args)]
+pub struct Go {
+    /// Name the site that is rebuilt, instead of typing it
+    #[arg(long, value_name = "ALIAS")]
+    pub confirm_target: Option<String>,
+    /// When the damage began (RFC 3339): the recovery time is counted from here
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<jiff::Timestamp>,
+    #[command(flatten)]
+    pub yes: Yes,
+}
+
+/// Answers given beforehand.
+#[derive(Debug, Clone, Args)]
+pub struct Yes {
+    /// Answer yes to a step's question; without a step to all of them (in a recovery only with `--confirm-target`)
+    #[arg(long, value_name = "STEP", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    pub yes: Vec<String>,
+}
+
+/// Options of going on with a run.
+#[derive(Debug, Clone, Args)]
+pub struct Again {
+    #[command(flatten)]
+    pub lookup: Lookup,
+    /// A secret input, which no journal keeps
+    #[arg(short = 'i', long = "input", value_name = "NAME=VALUE", value_parser = pair)]
+    pub inputs: Vec<(String, String)>,
+    /// Name the site that is rebuilt, for a bare `--yes`
+    #[arg(long, value_name = "ALIAS")]
+    pub confirm_target: Option<String>,
+    #[command(flatten)]
+    pub yes: Yes,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".into()),
+    }
+}

@@ -43,11 +43,11 @@ pub enum Event {
     /// A later process goes on with the run.
     RunResumed { tool: String, user: String, host: String, sites: BTreeMap<String, SiteRecord> },
     /// An attempt at a step begins; `with` are its parameters with every template filled in.
-    StepStarted { uses: String, title: String, attempt: u32, with: Value },
+    StepStarted(Box<StepStarted>),
     /// The step's `when` was false, or an earlier step ended the run.
     StepSkipped { why: String },
     /// On disk before a change is sent: what is about to be sent, the n-th time.
-    Intent { key: String, n: u32, change: String, role: String, bucket: String, body: Value },
+    Intent(Box<Intent>),
     /// What became of an intent.
     Receipt { key: String, n: u32, outcome: Outcome },
     /// A question to a person is open.
@@ -84,6 +84,9 @@ pub struct RunStarted {
     pub host: String,
     pub inputs: Map<String, Value>,
     pub sites: BTreeMap<String, SiteRecord>,
+    /// The sites file the aliases were looked up in first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sites_file: Option<String>,
     /// Checks waived on the command line, with the reason given.
     #[serde(default)]
     pub accepted: BTreeMap<String, String>,
@@ -125,6 +128,49 @@ pub struct SiteRecord {
     /// Why the site could not be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreachable: Option<String>,
+}
+
+/// The begin of an attempt at a step.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct StepStarted {
+    pub uses: String,
+    pub title: String,
+    pub effect: Effect,
+    /// Whether its holding proves the data on the target.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub proves: bool,
+    /// Number of the attempt, from 1, counted over resumes.
+    pub attempt: u32,
+    pub with: Value,
+}
+
+/// What a step may do to a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Reads only.
+    Reads,
+    /// Changes something.
+    Changes,
+    /// Waits for a person.
+    Asks,
+}
+
+/// A change that is about to be sent.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Intent {
+    /// What the step calls it; the same key is never done twice.
+    pub key: String,
+    /// Number of this sending, from 1.
+    pub n: u32,
+    /// The name of the change.
+    pub change: String,
+    pub role: String,
+    pub bucket: String,
+    pub body: Value,
+    /// Whether a green run needs a later proof from the data.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub needs_proof: bool,
 }
 
 /// What became of an intent.
@@ -334,9 +380,9 @@ pub struct Measured {
 
 /// Keeps the record of a run. It may refuse, and then nothing may be changed.
 pub trait Recorder: Send + Sync {
-    /// Writes one event and gives back the line as it stands on disk. `Sync::Yes`: on disk when this returns.
-    fn record(&self, path: &str, event: Event, sync: Durable) -> Result<Line, Failure>;
-    /// A file of the run. It is journaled with its digest by `keep`.
+    /// Writes one event and gives back the line as it was written, masked. `Durable::Yes`: on disk when this returns.
+    fn record(&self, path: &str, event: &Event, durable: Durable) -> Result<Line, Failure>;
+    /// A file of the run, made anew: one of that name from an earlier attempt is replaced.
     fn artifact(&self, name: &str) -> Result<Box<dyn ArtifactFile>, Failure>;
 }
 
@@ -359,4 +405,9 @@ pub trait Observer: Send + Sync {
     fn line(&self, line: &Line);
     /// A step reports progress; more often than it is journaled.
     fn progress(&self, path: &str, progress: &Progress);
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_false(value: &bool) -> bool {
+    !value
 }

@@ -41,6 +41,9 @@ pub enum Failure {
     /// Another run holds what this one wants to change.
     #[error("{0}")]
     Claimed(String),
+    /// What is about to be changed is not what the plan said.
+    #[error("{0}")]
+    Drift(String),
 }
 
 impl Failure {
@@ -64,7 +67,7 @@ impl Failure {
     pub fn class(&self) -> Option<Class> {
         match self {
             Self::Call { class, .. } => Some(*class),
-            Self::Waiting(_) | Self::Journal(_) | Self::Claimed(_) => None,
+            Self::Waiting(_) | Self::Journal(_) | Self::Claimed(_) | Self::Drift(_) => None,
         }
     }
 
@@ -72,7 +75,7 @@ impl Failure {
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Call { code, .. } => code.as_deref(),
-            Self::Waiting(_) | Self::Journal(_) | Self::Claimed(_) => None,
+            Self::Waiting(_) | Self::Journal(_) | Self::Claimed(_) | Self::Drift(_) => None,
         }
     }
 
@@ -80,7 +83,7 @@ impl Failure {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Call { status, .. } => *status,
-            Self::Waiting(_) | Self::Journal(_) | Self::Claimed(_) => None,
+            Self::Waiting(_) | Self::Journal(_) | Self::Claimed(_) | Self::Drift(_) => None,
         }
     }
 }

@@ -3,12 +3,15 @@
 pub mod change;
 pub mod check;
 pub mod cli;
+pub mod commands;
 pub mod compare;
 pub mod engine;
 pub mod event;
 pub mod failure;
 pub mod journal;
-pub mod observe;
+pub mod clock;
+pub mod human;
+pub mod log;
 pub mod problem;
 pub mod replay;
 pub mod report;

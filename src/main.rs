@@ -1,1 +1,46 @@
-fn main() {}
+//! Parses the command line, sets up the developers' log, and maps the outcome to the exit code.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use firedrill::{
+    cli::{Cli, LogFormat},
+    commands,
+    verdict::Exit,
+};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log(cli.global.log_format);
+    let exit = match start(cli) {
+        Ok(exit) => exit,
+        Err(error) => {
+            anstream::eprintln!("firedrill: {error:#}");
+            error.downcast_ref::<commands::Refusal>().map_or(Exit::Defect, |refusal| refusal.exit)
+        }
+    };
+    ExitCode::from(exit.code())
+}
+
+fn start(cli: Cli) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Runtime::new().context("the runtime cannot start")?;
+    let ended = runtime.block_on(commands::execute(cli));
+    // A thread may still wait at the terminal for a line that nobody needs any more.
+    runtime.shutdown_background();
+    Ok(ended?)
+}
+
+/// For developers, on stderr, only when `FIREDRILL_LOG` asks for more than warnings.
+fn log(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("FIREDRILL_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+    match format {
+        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}

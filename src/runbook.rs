@@ -1,11 +1,18 @@
 //! A runbook as plain data. No I/O: the tree comes in, the model comes out, and every problem with its place.
 
-use serde_json::{Map, Value};
+mod inputs;
+pub mod keys;
+mod read;
 
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub use self::{inputs::bind_inputs, read::read};
+pub(crate) use self::{inputs::value_of, read::gather};
 use crate::{
     event::RunbookKind,
     failure::Class,
-    problem::{Problem, Span},
+    problem::Span,
     tree::Node,
     types::{Period, Role},
 };
@@ -32,24 +39,37 @@ pub struct Input {
     pub description: String,
     /// A literal, or a template over inputs above.
     pub default: Option<Node>,
+    /// `enum`: nothing else is accepted.
     pub one_of: Vec<Node>,
+    /// A regular expression that must match somewhere in the value.
     pub pattern: Option<String>,
+    /// Seconds of a duration, bytes of a size.
     pub minimum: Option<f64>,
+    /// Seconds of a duration, bytes of a size.
     pub maximum: Option<f64>,
     pub secret: bool,
     pub span: Span,
 }
 
 /// The type of an input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum InputType {
+    /// Text
     String,
+    /// A whole number
     Integer,
+    /// A number
     Number,
+    /// `true` or `false`
     Boolean,
+    /// A length of time such as `90s` or `4h`; in expressions a number of seconds
     Duration,
+    /// An amount of data such as `10MiB`; in expressions a number of bytes
     Size,
+    /// The name of a bucket
     Bucket,
+    /// A list of texts; on the command line it is given by repeating it
     List,
 }
 
@@ -59,6 +79,7 @@ pub struct StepSpec {
     pub id: String,
     pub span: Span,
     pub uses: String,
+    pub uses_span: Span,
     /// The kind's parameters, templates unrendered; an empty map when the runbook gives none.
     pub with: Node,
     pub title: Option<Node>,
@@ -81,6 +102,7 @@ pub struct Expr {
 /// When and how often a failed attempt is followed by another.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Retry {
+    pub span: Span,
     /// In all, the first one included.
     pub attempts: u32,
     pub interval: Period,
@@ -91,28 +113,21 @@ pub struct Retry {
 /// Repeat a reading step until something holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Until {
+    pub span: Span,
     pub that: Expr,
     pub every: Period,
     pub deadline: Period,
 }
 
 /// What the end of a step that failed means for those after it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum OnFailure {
+    /// Skip to `finally`
     #[default]
     Stop,
+    /// Go on; the verdict stays failed
     Continue,
+    /// Go on; the verdict is not touched, and every report shows the warning
     Warn,
-}
-
-/// Reads the model out of the tree: envelope keys by hand, each problem at its place, all of them at once.
-pub fn read(root: &Node) -> Result<Runbook, Vec<Problem>> {
-    let _ = root;
-    todo!()
-}
-
-/// The values of the inputs: what was given, else the defaults; typed and within their limits.
-pub fn bind_inputs(runbook: &Runbook, given: &Map<String, Value>) -> Result<Map<String, Value>, Vec<Problem>> {
-    let _ = (runbook, given);
-    todo!()
 }

@@ -1,1 +1,285 @@
-//! (in the making)
+//! Run directories: one a run, with its journal, the runbook as it ran, and its artifacts; and the claims on buckets.
+
+use std::{
+    fs::{self, DirBuilder, File, TryLockError},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    event::Answer,
+    failure::Failure,
+    journal::{self, JOURNAL, Journal, Unsound, private},
+    replay::{Phase, RunState},
+    step::Claims,
+};
+
+/// The runbook's exact bytes as they ran.
+pub const RUNBOOK: &str = "runbook.yaml";
+const CLAIMS: &str = ".claims";
+const ANSWERS: &str = "answers";
+
+/// A directory of runs.
+#[derive(Clone, Debug)]
+pub struct Runs {
+    root: PathBuf,
+}
+
+/// One run's directory, locked for this process.
+pub struct OpenRun {
+    pub id: String,
+    pub dir: PathBuf,
+    /// The journal, locked: as long as it lives no other process can go on with the run.
+    pub journal: File,
+}
+
+/// Why a run could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum NoRun {
+    #[error("there is no run `{id}` in {}", root.display())]
+    Unknown { id: String, root: PathBuf },
+    #[error("`{id}` fits more than one run: {}", candidates.join(", "))]
+    Ambiguous { id: String, candidates: Vec<String> },
+    #[error("run `{0}` is at work in another process")]
+    Live(String),
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+impl Runs {
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Makes the directory of a new run, with the runbook in it and an empty, locked journal.
+    pub fn create(&self, now: Timestamp, runbook: &[u8]) -> Result<OpenRun, NoRun> {
+        private_dir(&self.root)?;
+        let id = new_id(now).map_err(|e| NoRun::Io { path: self.root.clone(), source: e })?;
+        let dir = self.root.join(&id);
+        let made = make_run(&dir, runbook);
+        let journal = made.map_err(|source| {
+            // Nothing half-written stays: without a first line this is no run.
+            let _ = fs::remove_dir_all(&dir);
+            NoRun::Io { path: dir.clone(), source }
+        })?;
+        Ok(OpenRun { id, dir, journal })
+    }
+
+    /// Takes back a run that has no line yet.
+    pub fn discard(&self, run: OpenRun) {
+        let OpenRun { dir, journal, .. } = run;
+        drop(journal);
+        let _ = fs::remove_dir_all(dir);
+    }
+
+    /// The ids of all runs, oldest first.
+    pub fn ids(&self) -> io::Result<Vec<String>> {
+        let mut ids = Vec::new();
+        let entries = match fs::read_dir(&self.root) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(ids),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !name.starts_with('.') && entry.path().join(JOURNAL).is_file() {
+                ids.push(name);
+            }
+        }
+        ids.sort();
+        Ok(ids)
+    }
+
+    /// The id that a person meant: whole, its unique beginning or end, or `latest`.
+    pub fn find(&self, wanted: &str) -> Result<String, NoRun> {
+        let ids = self.ids().map_err(|source| NoRun::Io { path: self.root.clone(), source })?;
+        let unknown = || NoRun::Unknown { id: wanted.to_owned(), root: self.root.clone() };
+        if wanted == "latest" {
+            return ids.into_iter().next_back().ok_or_else(unknown);
+        }
+        if ids.iter().any(|id| id == wanted) {
+            return Ok(wanted.to_owned());
+        }
+        let fits = |id: &String| !wanted.is_empty() && (id.starts_with(wanted) || id.ends_with(wanted));
+        let mut candidates: Vec<String> = ids.into_iter().filter(fits).collect();
+        match candidates.len() {
+            0 => Err(unknown()),
+            1 => Ok(candidates.remove(0)),
+            _ => Err(NoRun::Ambiguous { id: wanted.to_owned(), candidates }),
+        }
+    }
+
+    pub fn dir(&self, id: &str) -> PathBuf {
+        self.root.join(id)
+    }
+
+    pub fn read(&self, id: &str) -> Result<Journal, Unsound> {
+        journal::read(&self.dir(id).join(JOURNAL))
+    }
+
+    /// Opens a run to go on with it; refused while another process is at it.
+    pub fn open(&self, id: &str) -> Result<OpenRun, NoRun> {
+        let dir = self.dir(id);
+        let path = dir.join(JOURNAL);
+        let io = |source| NoRun::Io { path: path.clone(), source };
+        let journal = private().read(true).append(true).open(&path).map_err(io)?;
+        match journal.try_lock() {
+            Ok(()) => Ok(OpenRun { id: id.to_owned(), dir, journal }),
+            Err(TryLockError::WouldBlock) => Err(NoRun::Live(id.to_owned())),
+            Err(TryLockError::Error(e)) => Err(io(e)),
+        }
+    }
+
+    /// Leaves an answer for a run that another process is at; that process picks it up.
+    pub fn leave_answer(&self, id: &str, step: &str, answer: &Answer) -> io::Result<()> {
+        let dir = self.dir(id).join(ANSWERS);
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        let (path, fresh) = (dir.join(format!("{step}.json")), dir.join(format!(".{step}.json")));
+        let mut file = private().create(true).truncate(true).write(true).open(&fresh)?;
+        serde_json::to_writer(&mut file, answer)?;
+        file.sync_all()?;
+        fs::rename(fresh, path)
+    }
+}
+
+/// An answer that another process left in a run's directory, taken away.
+pub fn take_answer(dir: &Path, step: &str) -> Option<Answer> {
+    let path = dir.join(ANSWERS).join(format!("{step}.json"));
+    let text = fs::read(&path).ok()?;
+    let _ = fs::remove_file(path);
+    serde_json::from_slice(&text).ok()
+}
+
+fn private_dir(path: &Path) -> Result<(), NoRun> {
+    let io = |source| NoRun::Io { path: path.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)
+}
+
+fn make_run(dir: &Path, runbook: &[u8]) -> io::Result<File> {
+    DirBuilder::new().mode(0o700).create(dir)?;
+    let mut copy = private().create_new(true).write(true).open(dir.join(RUNBOOK))?;
+    copy.write_all(runbook)?;
+    copy.sync_all()?;
+    let journal = private().create_new(true).read(true).append(true).open(dir.join(JOURNAL))?;
+    journal.try_lock().map_err(|e| io::Error::other(e.to_string()))?;
+    File::open(dir)?.sync_all()?;
+    Ok(journal)
+}
+
+/// Sorts by time: `20261123-210405-9f3a`.
+fn new_id(now: Timestamp) -> io::Result<String> {
+    let mut tail = [0; 2];
+    getrandom::fill(&mut tail).map_err(|e| io::Error::other(e.to_string()))?;
+    let time = now.strftime("%Y%m%d-%H%M%S").to_string();
+    Ok(format!("{time}-{}", hex::encode(tail)))
+}
+
+/// The claims of one run on buckets, in the directory of runs. A claim outlives the process: without its lock it means
+/// a run that is paused.
+pub struct FileClaims {
+    runs: Runs,
+    run: String,
+    held: std::sync::Mutex<Vec<(PathBuf, File)>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Claim {
+    run: String,
+    deployment: String,
+    bucket: String,
+}
+
+impl FileClaims {
+    pub fn new(runs: &Runs, run: &str) -> Self {
+        Self { runs: runs.clone(), run: run.to_owned(), held: std::sync::Mutex::default() }
+    }
+
+    /// Gives all claims of the run back; done when it has ended.
+    pub fn release(&self) {
+        for (path, file) in self.lock().drain(..) {
+            let _ = fs::remove_file(path);
+            drop(file);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(PathBuf, File)>> {
+        self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn take(&self, path: &Path, claim: &Claim) -> io::Result<Result<File, String>> {
+        loop {
+            let mut file = private().create(true).truncate(false).read(true).write(true).open(path)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let holder = read_claim(&mut file).map_or_else(|| "another run".into(), |c| c.run);
+                    return Ok(Err(format!("run {holder} is at work on it")));
+                }
+                Err(TryLockError::Error(e)) => return Err(e),
+            }
+            // Between opening and locking the last holder may have removed the file: then this one is a ghost.
+            let same = fs::metadata(path).is_ok_and(|m| file.metadata().is_ok_and(|f| m.ino() == f.ino()));
+            if !same {
+                continue;
+            }
+            if let Some(old) = read_claim(&mut file)
+                && old.run != self.run
+                && self.runs.goes_on(&old.run)
+            {
+                return Ok(Err(format!(
+                    "run {run} holds it and has not ended: `firedrill resume {run}` goes on with it",
+                    run = old.run
+                )));
+            }
+            file.set_len(0)?;
+            io::Seek::rewind(&mut file)?;
+            serde_json::to_writer(&mut file, claim)?;
+            file.sync_all()?;
+            return Ok(Ok(file));
+        }
+    }
+}
+
+impl Claims for FileClaims {
+    fn claim(&self, deployment: &str, bucket: &str) -> Result<(), Failure> {
+        let dir = self.runs.root.join(CLAIMS);
+        let name: String = deployment.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        let path = dir.join(format!("{name}.{bucket}"));
+        if self.lock().iter().any(|(held, _)| *held == path) {
+            return Ok(());
+        }
+        let failed = |e: io::Error| Failure::Journal(format!("{}: {e}", path.display()));
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(failed)?;
+        let claim = Claim { run: self.run.clone(), deployment: deployment.to_owned(), bucket: bucket.to_owned() };
+        match self.take(&path, &claim).map_err(failed)? {
+            Ok(file) => {
+                self.lock().push((path, file));
+                Ok(())
+            }
+            Err(who) => Err(Failure::Claimed(format!("bucket `{bucket}` is claimed: {who}"))),
+        }
+    }
+}
+
+impl Runs {
+    /// Whether a run has not come to its end; one that cannot be read any more has.
+    fn goes_on(&self, id: &str) -> bool {
+        let Ok(journal) = self.read(id) else { return false };
+        RunState::replay(&journal.lines).is_ok_and(|state| !matches!(state.phase, Phase::Ended(_)))
+    }
+}
+
+fn read_claim(file: &mut File) -> Option<Claim> {
+    let mut text = String::new();
+    io::Seek::rewind(file).ok()?;
+    file.read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     change::Ledger,
-    event::{Answer, ArtifactFile, Finding, Progress, Question},
+    event::{Answer, ArtifactFile, Effect, Finding, Progress, Question},
     failure::Failure,
     problem::Problem,
     site::{Site, Wire},
@@ -28,6 +28,8 @@ pub trait Step: Serialize + DeserializeOwned + JsonSchema + Send + Sync + 'stati
     type Access: Access;
     /// What later steps read as `steps.<id>.<field>`.
     type Output: Serialize + JsonSchema + Send;
+    /// Whether its holding proves the data on the target. A run that started a resync is green only after such a step.
+    const PROVES: bool = false;
 
     /// The line that `plan` and the console print.
     fn describe(&self) -> String;
@@ -48,14 +50,6 @@ pub trait Access: Sized + Send + Sync + 'static {
     /// What a handle with this access carries: nothing to write with, unless it may write.
     type Ledger: Clone + Send + Sync;
     fn erase(step: Box<dyn Bound<Self>>) -> AnyStep;
-}
-
-/// The three markers as a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    Reads,
-    Changes,
-    Asks,
 }
 
 /// Reads only: `plan` may run it.
@@ -127,6 +121,7 @@ pub struct Kind {
     pub uses: &'static str,
     pub example: &'static str,
     pub effect: Effect,
+    pub proves: bool,
     pub params: fn() -> Schema,
     pub output: fn() -> Schema,
     pub bind: fn(&Node) -> Result<AnyStep, Problem>,
@@ -138,6 +133,7 @@ impl Kind {
             uses: S::USES,
             example: S::EXAMPLE,
             effect: S::Access::EFFECT,
+            proves: S::PROVES,
             params: || schema_for!(S),
             output: || schema_for!(S::Output),
             bind: |node| Ok(S::Access::erase(Box::new(node.decode::<S>()?))),
@@ -148,6 +144,12 @@ impl Kind {
 /// Leave to let the server write a probe, which some reading calls need. `plan` gives none.
 #[derive(Clone, Copy, Debug)]
 pub struct Probe(pub(crate) ());
+
+/// Sees to it that one run at a time works on a bucket.
+pub trait Claims: Send + Sync {
+    /// Claims a bucket of a deployment for the run until it has ended; claiming it again is harmless.
+    fn claim(&self, deployment: &str, bucket: &str) -> Result<(), Failure>;
+}
 
 /// What the engine gives to a step; a step sees it through [`Cx`].
 pub(crate) trait Host: Send + Sync {

@@ -60,7 +60,8 @@ impl fmt::Display for BucketName {
     }
 }
 
-const BUCKET_PATTERN: &str = "^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$";
+const BUCKET_PATTERN: &str =
+    r"^(?!.*\.\.)(?!([0-9]+\.){3}[0-9]+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$";
 
 impl TryFrom<String> for BucketName {
     type Error = String;
@@ -77,6 +78,12 @@ impl TryFrom<String> for BucketName {
         }
         if !edge(name.chars().next()) || !edge(name.chars().last()) {
             return bad("it must begin and end with a letter or a digit");
+        }
+        if name.contains("..") {
+            return bad("it holds two dots in a row");
+        }
+        if name.split('.').count() == 4 && name.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+            return bad("it has the form of an address");
         }
         Ok(Self(name))
     }
@@ -102,7 +109,7 @@ impl JsonSchema for BucketName {
 }
 
 /// A length of time: written `90s`, `10m`, `4h`, `1h 30m`; in expressions and journals a number of seconds.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Period(pub Duration);
 
 impl Period {
@@ -126,15 +133,19 @@ impl<'de> Deserialize<'de> for Period {
                 f.write_str("a duration such as `90s`, `10m` or `4h`")
             }
             fn visit_i64<E: de::Error>(self, n: i64) -> Result<Period, E> {
-                u64::try_from(n).map(Period::secs).map_err(|_| E::invalid_value(de::Unexpected::Signed(n), &self))
+                u64::try_from(n)
+                    .ok()
+                    .and_then(|n| within(Duration::from_secs(n)))
+                    .ok_or_else(|| E::invalid_value(de::Unexpected::Signed(n), &self))
             }
             fn visit_u64<E: de::Error>(self, n: u64) -> Result<Period, E> {
-                Ok(Period::secs(n))
+                within(Duration::from_secs(n)).ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(n), &self))
             }
             fn visit_f64<E: de::Error>(self, n: f64) -> Result<Period, E> {
                 Duration::try_from_secs_f64(n)
-                    .map(Period)
-                    .map_err(|_| E::invalid_value(de::Unexpected::Float(n), &self))
+                    .ok()
+                    .and_then(within)
+                    .ok_or_else(|| E::invalid_value(de::Unexpected::Float(n), &self))
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Period, E> {
                 parse_period(text).ok_or_else(|| E::invalid_value(de::Unexpected::Str(text), &self))
@@ -144,18 +155,76 @@ impl<'de> Deserialize<'de> for Period {
     }
 }
 
-/// Reads `90s`, `10m`, `1h 30m`, `2d`; `None` when it is no such thing, or negative.
+fn within(duration: Duration) -> Option<Period> {
+    (duration <= LONGEST).then_some(Period(duration))
+}
+
+/// How long one request to a site may take, unless the site's entry says otherwise.
+pub const REQUEST_TIMEOUT: Period = Period::secs(30);
+
+// Longer than any recovery, and short enough that adding it to a clock cannot overflow.
+const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
+
+const PERIOD_PATTERN: &str = r"^[0-9]{1,9}(\.[0-9]{1,3})?(ms|s|m|h|d)( ?[0-9]{1,9}(\.[0-9]{1,3})?(ms|s|m|h|d))*$";
+
+/// Reads `90s`, `10m`, `1h 30m`, `1.5h`, `2d`; `None` when it is no such thing, or longer than ten years.
 pub fn parse_period(text: &str) -> Option<Period> {
-    // A day is 24 hours here: jiff refuses days in an absolute duration, so they are turned into hours first.
-    let days = text.trim().strip_suffix('d').and_then(|n| n.trim().parse::<u64>().ok());
-    if let Some(days) = days {
-        return Some(Period::secs(days.checked_mul(86_400)?));
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() || text.is_empty() {
+        let (thousandths, after) = split_number(rest)?;
+        let (unit, after) = after.split_at(after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len()));
+        let microseconds = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        total = total.checked_add(Duration::from_micros(thousandths.checked_mul(microseconds)?))?;
+        rest = match after.strip_prefix(' ') {
+            Some("") => return None,
+            Some(next) => next,
+            None => after,
+        };
     }
-    if text.trim().parse::<f64>().is_ok() {
-        return None; // a bare number in text has no unit
+    within(total)
+}
+
+/// Reads `10MiB`, `1.5 GB`, `512 B` exactly into bytes; `None` when it is no such thing, not whole, or too large.
+pub fn parse_size(text: &str) -> Option<u64> {
+    let (thousandths, unit) = split_number(text)?;
+    let factor: u64 = match unit.strip_prefix(' ').unwrap_or(unit) {
+        "B" => 1,
+        "kB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "TB" => 1_000_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        _ => return None,
+    };
+    let bytes = u128::from(thousandths) * u128::from(factor);
+    // What is not a whole number of bytes, or would not fit the integers of expressions, is no size.
+    (bytes % 1000 == 0).then(|| i64::try_from(bytes / 1000).ok())?.map(i64::unsigned_abs)
+}
+
+/// The number at the beginning in thousandths, and what follows: at most 9 digits and 3 decimals, as the pattern says.
+fn split_number(text: &str) -> Option<(u64, &str)> {
+    let digits = |text: &str| text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (whole, rest) = text.split_at(digits(text));
+    let (fraction, rest) = match rest.strip_prefix('.') {
+        Some(rest) => rest.split_at(digits(rest)),
+        None => ("0", rest),
+    };
+    if !(1..=9).contains(&whole.len()) || !(1..=3).contains(&fraction.len()) {
+        return None;
     }
-    let parsed: SignedDuration = text.trim().parse().ok()?;
-    Duration::try_from(parsed).ok().map(Period)
+    let thousandths = whole.parse::<u64>().ok()? * 1000 + format!("{fraction:0<3}").parse::<u64>().ok()?;
+    Some((thousandths, rest))
 }
 
 impl JsonSchema for Period {
@@ -165,7 +234,9 @@ impl JsonSchema for Period {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": ["string", "number"],
+            "pattern": PERIOD_PATTERN,
             "minimum": 0,
+            "maximum": LONGEST.as_secs(),
             "examples": ["90s", "10m", "4h"],
             "description": "A length of time: `90s`, `10m`, `4h`, `1h 30m`, `2d`, or a number of seconds"
         })
@@ -185,6 +256,9 @@ pub enum Moment {
     Now,
     At(Timestamp),
 }
+
+const MOMENT_PATTERN: &str =
+    r"^(now|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2}))$";
 
 impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
@@ -214,8 +288,56 @@ impl JsonSchema for Moment {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
+            "pattern": MOMENT_PATTERN,
             "examples": ["now", "2026-11-23T18:00:00Z"],
             "description": "A point in time: RFC 3339, or `now`, the moment the step begins by the source's clock"
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit() {
+        let period = |text| parse_period(text).map(|period| period.0.as_secs_f64());
+        for (text, seconds) in
+            [("90s", 90.0), ("10m", 600.0), ("1h 30m", 5400.0), ("1h30m", 5400.0), ("2d", 172_800.0), ("1.5h", 5400.0), ("250ms", 0.25)]
+        {
+            assert_eq!(period(text), Some(seconds), "{text}");
+        }
+        for text in ["", "90", "-1s", "1 h", "4 hours", "1h ", " 1h", "1h  2m", "1.s", ".5s", "9999999999s", "4000d", "1M", "PT90S", "ä"] {
+            assert_eq!(period(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_exact() {
+        for (text, bytes) in [("0B", 0), ("1kB", 1000), ("10MiB", 10 << 20), ("1.5 GB", 1_500_000_000), ("0.5KiB", 512)] {
+            assert_eq!(parse_size(text), Some(bytes), "{text}");
+        }
+        for text in ["", "10", "MiB", "1.5B", "-1MB", "10mb", "1  MB", "999999999TiB", "1 MB "] {
+            assert_eq!(parse_size(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn bucket_names_say_what_is_wrong() {
+        let why = |name: &str| BucketName::try_from(name.to_owned()).unwrap_err();
+        assert!(why("ab").contains("3 to 63"));
+        assert!(why("Invoices").contains("`I` is not allowed"));
+        assert!(why("-abc").contains("begin and end"));
+        assert!(why("a..b").contains("two dots"));
+        assert!(why("10.0.0.1").contains("address"));
+        assert!(BucketName::try_from("invoices.2026-11".to_owned()).is_ok());
+    }
+
+    #[test]
+    fn a_moment_is_now_or_rfc_3339() {
+        let moment = |text: &str| serde_json::from_value::<Moment>(text.into());
+        assert_eq!(moment("now").unwrap(), Moment::Now);
+        assert!(matches!(moment("2026-11-23T18:00:00Z").unwrap(), Moment::At(_)));
+        assert!(moment("yesterday").unwrap_err().to_string().contains("RFC 3339"));
     }
 }

@@ -194,6 +194,7 @@ impl Change for SetEncryption {
 
 impl Change for StartResync {
     const NAME: &'static str = "StartResync";
+    const NEEDS_PROOF: bool = true;
     type Receipt = ResyncStarted;
 
     fn describe(&self) -> String {

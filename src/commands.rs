@@ -1,0 +1,121 @@
+//! What each command does: wires files, sites, engine and reports together, and says how it ended.
+
+mod answers;
+mod bind;
+mod embedded;
+mod load;
+mod look;
+mod plan;
+mod resume;
+mod run;
+mod sites;
+mod terminal;
+
+use std::{fmt, io::Write};
+
+use crate::{
+    cli::{Audit, Cli, Command, Output},
+    failure::Failure,
+    runs::{NoRun, Runs},
+    verdict::Exit,
+};
+
+/// Why a command ended before, or without, a verdict. The text is for stderr.
+#[derive(Debug)]
+pub struct Refusal {
+    pub exit: Exit,
+    pub text: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(exit: Exit, text: impl Into<String>) -> Self {
+        Self { exit, text: text.into() }
+    }
+    fn refused(text: impl Into<String>) -> Self {
+        Self::new(Exit::Refused, text)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl From<NoRun> for Refusal {
+    fn from(no: NoRun) -> Self {
+        let exit = match &no {
+            NoRun::Unknown { .. } | NoRun::Ambiguous { .. } => Exit::Refused,
+            NoRun::Live(_) => Exit::Claimed,
+            NoRun::Io { .. } => Exit::Journal,
+        };
+        let hint = match &no {
+            NoRun::Unknown { .. } => ": `firedrill runs` lists them",
+            NoRun::Io { .. } => ": the record must be written before anything is changed (`--runs DIR` names another place)",
+            NoRun::Ambiguous { .. } | NoRun::Live(_) => "",
+        };
+        Self::new(exit, format!("{no}{hint}"))
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        let exit = match &failure {
+            Failure::Call { .. } => Exit::Broke,
+            Failure::Waiting(_) => Exit::Waiting,
+            Failure::Journal(_) => Exit::Journal,
+            Failure::Claimed(_) => Exit::Claimed,
+            Failure::Drift(_) => Exit::Refused,
+        };
+        Self::new(exit, failure.to_string())
+    }
+}
+
+/// Carries out a command.
+pub async fn execute(cli: Cli) -> Result<Exit, Refusal> {
+    let Cli { global, command } = cli;
+    let runs = Runs::new(&global.runs);
+    let json = global.output == Output::Json;
+    match command {
+        Command::Check { files } => look::check(&files, json),
+        Command::Plan { file, bind, out, probe } => plan::plan(&file, &bind, out.as_deref(), probe, json).await,
+        Command::Run { file, bind, go, plan } => {
+            let runbook = load::file(&file)?;
+            run::run(&runs, runbook, &bind, &go, plan.as_deref(), json).await
+        }
+        Command::Recover { source, target, options, go } => {
+            let (runbook, bind) = embedded::bucket(embedded::RECOVER, source, target, options)?;
+            run::run(&runs, runbook, &bind, &go, None, json).await
+        }
+        Command::Verify { source, target, options } => {
+            let (runbook, bind) = embedded::bucket(embedded::VERIFY, source, target, options)?;
+            run::run(&runs, runbook, &bind, &run::no_go(), None, json).await
+        }
+        Command::Resume { run, go } => resume::resume(&runs, &run, &go, json).await,
+        Command::Approve { run, step, no, comment, go } => {
+            resume::approve(&runs, &run, step.as_deref(), !no, comment, &go, json).await
+        }
+        Command::Runs => look::runs(&runs, json),
+        Command::Show { run } => look::show(&runs, &run, json),
+        Command::Audit { command: Audit::Verify { run } } => look::audit(&runs, &run, json),
+        Command::Steps { kind } => look::steps(kind.as_deref(), json),
+        Command::Schema { what } => look::schema(what),
+        Command::Sites { aliases, lookup } => sites::sites(&aliases, &lookup, json).await,
+    }
+}
+
+/// Prints to stdout; a reader that has gone away is no error.
+fn print(text: &str) {
+    let mut out = anstream::AutoStream::auto(std::io::stdout().lock());
+    let _ = out.write_all(text.as_bytes());
+    if !text.ends_with('\n') {
+        let _ = out.write_all(b"\n");
+    }
+    let _ = out.flush();
+}
+
+fn print_json(value: &impl serde::Serialize) {
+    print(&serde_json::to_string_pretty(value).unwrap_or_default());
+}

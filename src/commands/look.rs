@@ -1,0 +1,206 @@
+//! Commands that only look: `check`, `runs`, `show`, `audit verify`, `steps`, `schema`.
+
+use std::path::{Path, PathBuf};
+
+use comfy_table::Table;
+use serde_json::json;
+
+use super::{Refusal, print, print_json, resume, run::runs_flag};
+use crate::{
+    check,
+    cli::Schema,
+    event::Observer,
+    human::duration,
+    journal::{self, JOURNAL, Journal, digest},
+    problem,
+    replay::RunState,
+    report::{self, console::Console},
+    runs::{RUNBOOK, Runs},
+    schema, steps,
+    verdict::{self, Exit},
+};
+
+pub(super) fn check(files: &[PathBuf], json: bool) -> Result<Exit, Refusal> {
+    let mut exit = Exit::Held;
+    let mut all = Vec::new();
+    let mut text = String::new();
+    for file in files {
+        let name = file.display().to_string();
+        let bytes = std::fs::read(file).map_err(|e| Refusal::refused(format!("{name}: cannot be read: {e}")))?;
+        let source = String::from_utf8_lossy(&bytes);
+        let (problems, ok) = match check::load_bytes(&bytes, steps::ALL) {
+            Ok((_, warnings)) => (warnings, true),
+            Err(problems) => (problems, false),
+        };
+        all.extend(problem::to_json(&name, &source, &problems).as_array().cloned().unwrap_or_default());
+        if !problems.is_empty() {
+            text.push_str(&problem::render(&name, &source, &problems, false));
+            text.push('\n');
+        }
+        if ok {
+            text.push_str(&format!("{name}: ok\n"));
+        } else {
+            exit = Exit::Refused;
+        }
+    }
+    if json {
+        print_json(&all);
+    } else if exit == Exit::Refused {
+        return Err(Refusal::new(exit, text));
+    } else {
+        print(&text);
+    }
+    Ok(exit)
+}
+
+pub(super) fn runs(runs: &Runs, json: bool) -> Result<Exit, Refusal> {
+    let root = runs.root().display();
+    let ids = runs.ids().map_err(|e| Refusal::new(Exit::Journal, format!("{root}: {e}")))?;
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(["run", "runbook", "verdict", "took", "sites"]);
+    let mut rows = Vec::new();
+    for id in &ids {
+        match resume::read(runs, id) {
+            Ok((_, state)) => {
+                let verdict = verdict_word(&state);
+                let took = crate::clock::seconds_between(state.started_at, state.last_at);
+                let sites: Vec<_> = state.started.sites.iter().map(|(r, s)| format!("{r}={}", s.alias)).collect();
+                table.add_row([id, &state.started.runbook, &verdict, &duration(took), &sites.join(" ")]);
+                rows.push(json!({
+                    "run": id, "runbook": state.started.runbook, "verdict": verdict, "seconds": took,
+                    "started_at": state.started_at, "rto": verdict::rto(&state),
+                }));
+            }
+            Err(refusal) => {
+                table.add_row([id.as_str(), "", "does not verify", "", ""]);
+                rows.push(json!({ "run": id, "verdict": "does not verify", "why": refusal.text }));
+            }
+        }
+    }
+    if json {
+        print_json(&rows);
+    } else if ids.is_empty() {
+        print(&format!("no runs in {root}"));
+    } else {
+        print(&table.trim_fmt());
+    }
+    Ok(Exit::Held)
+}
+
+fn verdict_word(state: &RunState) -> String {
+    use crate::replay::Phase;
+    let (verdict, _) = verdict::verdict(state);
+    let word = serde_json::to_value(verdict).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+    match state.phase {
+        Phase::Ended(_) => word,
+        Phase::Interrupted(_) => "interrupted".into(),
+        Phase::Running | Phase::Finishing if word == "waiting" => word,
+        Phase::Running | Phase::Finishing => "not ended".into(),
+    }
+}
+
+pub(super) fn show(runs: &Runs, wanted: &str, json: bool) -> Result<Exit, Refusal> {
+    let id = runs.find(wanted)?;
+    let (journal, state) = resume::read(runs, &id)?;
+    let path = runs.dir(&id).join(JOURNAL).display().to_string();
+    if json {
+        print_json(&report::json::run(&state, &path, &journal.head));
+        return Ok(Exit::Held);
+    }
+    let console = Console::stdout();
+    for line in &journal.lines {
+        console.line(line);
+    }
+    print(&report::summary::summary(&state, &path, &journal.head, &runs_flag(runs)));
+    Ok(Exit::Held)
+}
+
+pub(super) fn audit(runs: &Runs, wanted: &str, json: bool) -> Result<Exit, Refusal> {
+    let (path, dir) = match runs.find(wanted) {
+        Ok(id) => (runs.dir(&id).join(JOURNAL), Some(runs.dir(&id))),
+        Err(no) => {
+            let path = PathBuf::from(wanted);
+            let path = if path.is_dir() { path.join(JOURNAL) } else { path };
+            if !path.is_file() {
+                return Err(no.into());
+            }
+            let dir = path.parent().filter(|dir| dir.join(RUNBOOK).is_file()).map(Path::to_owned);
+            (path, dir)
+        }
+    };
+    let name = path.display().to_string();
+    let unsound = |what: String| Refusal::new(Exit::Journal, format!("{name} does not verify: {what}"));
+    let journal = journal::read(&path).map_err(|e| unsound(e.to_string()))?;
+    let state = RunState::replay(&journal.lines).map_err(|e| unsound(e.to_string()))?;
+    let files = match &dir {
+        Some(dir) => files(dir, &state).map_err(unsound)?,
+        None => 0,
+    };
+    if json {
+        print_json(&json!({
+            "journal": name, "run": state.started.run, "lines": journal.lines.len(), "files": files,
+            "torn_bytes": journal.torn_bytes, "head": journal.head, "verdict": verdict_word(&state),
+        }));
+    } else {
+        print(&format!(
+            "{name} verifies: {} lines, {files} files beside it, verdict {}{}\n  head  {}",
+            journal.lines.len(),
+            verdict_word(&state),
+            torn(&journal),
+            journal.head
+        ));
+    }
+    Ok(Exit::Held)
+}
+
+fn torn(journal: &Journal) -> String {
+    match journal.torn_bytes {
+        0 => String::new(),
+        n => format!("; {n} bytes after the last whole line are torn, as a crash leaves them, and count for nothing"),
+    }
+}
+
+/// The runbook and the artifacts against their digests in the journal.
+fn files(dir: &Path, state: &RunState) -> Result<usize, String> {
+    let runbook = (RUNBOOK.to_owned(), state.started.runbook_sha256.clone());
+    let all: Vec<_> =
+        std::iter::once(runbook).chain(state.artifacts.iter().map(|(n, d)| (n.clone(), d.clone()))).collect();
+    for (name, wanted) in &all {
+        let bytes = std::fs::read(dir.join(name)).map_err(|e| format!("{name}: {e}"))?;
+        if digest(&bytes) != *wanted {
+            return Err(format!("{name} is not the file that the journal names"));
+        }
+    }
+    Ok(all.len())
+}
+
+pub(super) fn steps(kind: Option<&str>, json: bool) -> Result<Exit, Refusal> {
+    let Some(name) = kind else {
+        if json {
+            print_json(&steps::ALL.iter().map(|k| json!({ "uses": k.uses, "effect": k.effect })).collect::<Vec<_>>());
+        } else {
+            print(&schema::overview(steps::ALL));
+        }
+        return Ok(Exit::Held);
+    };
+    let Some(kind) = steps::ALL.iter().find(|kind| kind.uses == name) else {
+        let help = problem::did_you_mean(name, steps::ALL.iter().map(|kind| kind.uses));
+        let hint = help.unwrap_or_else(|| "`firedrill steps` lists them".into());
+        return Err(Refusal::refused(format!("there is no step kind `{name}`: {hint}")));
+    };
+    if json {
+        print_json(&json!({ "uses": kind.uses, "params": (kind.params)(), "output": (kind.output)() }));
+    } else {
+        print(&schema::kind_reference(kind));
+    }
+    Ok(Exit::Held)
+}
+
+pub(super) fn schema(what: Schema) -> Result<Exit, Refusal> {
+    match what {
+        Schema::Runbook => print_json(&schema::runbook_schema(steps::ALL)),
+        Schema::Journal => print_json(&schema::journal_schema()),
+    }
+    Ok(Exit::Held)
+}

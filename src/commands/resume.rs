@@ -1,0 +1,185 @@
+//! `resume` and `approve`: goes on with a run from its journal.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use super::{
+    Refusal, bind, load, print,
+    run::{UnderWay, answers, claim_early, observers, tool},
+    terminal,
+};
+use crate::{
+    cli::{Again, Lookup},
+    clock::Clock,
+    event::{Answer, Durable, Event, How, SiteRecord},
+    journal::{self, FileRecorder, Journal, digest},
+    log::Log,
+    replay::{Phase, RunState},
+    report::console::Console,
+    runs::{FileClaims, NoRun, OpenRun, RUNBOOK, Runs},
+    types::Role,
+    verdict::Exit,
+};
+
+pub(super) async fn resume(runs: &Runs, wanted: &str, again: &Again, json: bool) -> Result<Exit, Refusal> {
+    let id = runs.find(wanted)?;
+    go_on(runs, runs.open(&id)?, again, None, json).await
+}
+
+/// Answers a question. A live run picks the answer up; a dead one goes on in this process.
+pub(super) async fn approve(
+    runs: &Runs,
+    wanted: &str,
+    step: Option<&str>,
+    yes: bool,
+    comment: Option<String>,
+    again: &Again,
+    json: bool,
+) -> Result<Exit, Refusal> {
+    let id = runs.find(wanted)?;
+    let (_, state) = read(runs, &id)?;
+    let (step, key) = open_question(&state, step)?;
+    let (user, _) = terminal::who_and_where();
+    let asked = &state.steps[&step].questions[&key];
+    if !asked.question.who.is_empty() && !asked.question.who.contains(&user) {
+        let who = asked.question.who.join(", ");
+        return Err(Refusal::refused(format!("`{step}` may be answered by {who}, and you are {user}")));
+    }
+    let answer = Answer { yes, by: user, how: How::Approve, comment };
+    match runs.open(&id) {
+        Ok(open) => go_on(runs, open, again, Some((step, key, answer)), json).await,
+        Err(NoRun::Live(_)) => {
+            runs.leave_answer(&id, &step, &answer)
+                .map_err(|e| Refusal::new(Exit::Journal, format!("the answer cannot be left for the run: {e}")))?;
+            print(&format!("answered {} to `{step}`; run {id}, which is at work, goes on by itself", word(yes)));
+            Ok(Exit::Held)
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+fn word(yes: bool) -> &'static str {
+    if yes { "yes" } else { "no" }
+}
+
+/// The question meant: of the step, or the only one there is.
+fn open_question(state: &RunState, step: Option<&str>) -> Result<(String, String), Refusal> {
+    let open: Vec<_> = state.open_questions().filter(|(id, _, _)| step.is_none_or(|step| step == *id)).collect();
+    match (open.as_slice(), step) {
+        ([(id, key, _)], _) => Ok(((*id).to_owned(), (*key).to_owned())),
+        ([], Some(step)) => Err(Refusal::refused(format!("step `{step}` of run {} asks nothing", state.started.run))),
+        ([], None) => Err(Refusal::refused(format!("run {} asks nothing", state.started.run))),
+        (several, _) => {
+            let ids: Vec<_> = several.iter().map(|(id, _, _)| *id).collect();
+            Err(Refusal::refused(format!("several steps ask: name one of {}", ids.join(", "))))
+        }
+    }
+}
+
+/// A run's journal, verified and folded.
+pub(super) fn read(runs: &Runs, id: &str) -> Result<(Journal, RunState), Refusal> {
+    let unsound = |what: String| Refusal::new(Exit::Journal, format!("the journal of run {id} does not verify: {what}"));
+    let journal = runs.read(id).map_err(|e| unsound(e.to_string()))?;
+    let state = RunState::replay(&journal.lines).map_err(|e| unsound(e.to_string()))?;
+    Ok((journal, state))
+}
+
+async fn go_on(
+    runs: &Runs,
+    open: OpenRun,
+    again: &Again,
+    answer: Option<(String, String, Answer)>,
+    json: bool,
+) -> Result<Exit, Refusal> {
+    // Read under the lock: nobody else can write any more.
+    let (journal, mut state) = read(runs, &open.id)?;
+    if let Phase::Ended(crate::event::Verdict::Held | crate::event::Verdict::Late) = state.phase {
+        return Err(Refusal::refused(format!("run {} has ended, and holds: there is nothing to go on with", open.id)));
+    }
+    let saved = open.dir.join(RUNBOOK);
+    let text = std::fs::read(&saved).map_err(|e| Refusal::new(Exit::Journal, format!("{}: {e}", saved.display())))?;
+    if digest(&text) != state.started.runbook_sha256 {
+        return Err(Refusal::refused(format!("{} was edited since the run began: it is not run", saved.display())));
+    }
+    let loaded = load::text(&saved.display().to_string(), &text, ".".into())?;
+    let bound = bind_again(&loaded, &state, again).await?;
+    let (user, host) = terminal::who_and_where();
+    let given = answers(&loaded.runbook, again.confirm_target.as_deref(), &again.yes, &bound.sites, &user)?;
+    let claims = Arc::new(FileClaims::new(runs, &open.id));
+    claim_early(&loaded.runbook, &bound, &*claims).map_err(|f| bind::broken(&f, &bound.masker))?;
+    let clock = Clock::Wall;
+    let OpenRun { dir, journal: file, .. } = open;
+    let recorder = FileRecorder::append(dir.clone(), file, &journal, clock, bound.masker.clone())
+        .map_err(|e| Refusal::new(Exit::Journal, format!("{}: {e}", dir.join(journal::JOURNAL).display())))?;
+    let recorder = Arc::new(recorder);
+    // The inputs in the state are those of the journal; secret ones are masked there.
+    state.started.inputs.clone_from(&bound.inputs);
+    let console = Arc::new(Console::stdout());
+    if !json {
+        console.begin(&state);
+    }
+    let log = Log::go_on(Arc::clone(&recorder) as _, observers(&console, json), state);
+    let failed = |failure| bind::broken(&failure, &bound.masker);
+    if let Some((step, key, answer)) = answer {
+        log.record(&step, Event::Answered { key, answer }, Durable::Yes).map_err(failed)?;
+    }
+    let resumed = Event::RunResumed { tool: tool(), user, host, sites: bound.sites.clone() };
+    log.record("", resumed, Durable::Yes).map_err(failed)?;
+    let under_way = UnderWay {
+        runs: runs.clone(),
+        runbook: loaded.runbook,
+        bound,
+        log: Arc::new(log),
+        recorder,
+        claims,
+        given: super::answers::Given { dir, ..given },
+        frozen: None,
+        json,
+    };
+    under_way.drive().await
+}
+
+/// The same sites as before, and the journal's inputs; secret ones must be given again.
+async fn bind_again(loaded: &load::Loaded, state: &RunState, again: &Again) -> Result<bind::Bound, Refusal> {
+    let secret = |name: &str| loaded.runbook.inputs.iter().any(|input| input.name == name && input.secret);
+    let mut values = state.started.inputs.clone();
+    values.retain(|name, _| !secret(name));
+    if let Some((name, _)) = again.inputs.iter().find(|(name, _)| !secret(name)) {
+        return Err(Refusal::refused(format!("`{name}` is no secret input: the run keeps the value it began with")));
+    }
+    bind::overlay(&mut values, &again.inputs);
+    let inputs = bind::checked(&loaded.runbook, &values)?;
+    let aliases: BTreeMap<Role, String> =
+        state.started.sites.iter().map(|(role, site)| (Role(role.clone()), site.alias.clone())).collect();
+    let file = again.lookup.sites.clone().or_else(|| state.started.sites_file.as_ref().map(PathBuf::from));
+    let lookup = Lookup { sites: file, allow_insecure: again.lookup.allow_insecure };
+    let found = bind::wires(&aliases, &lookup, &loaded.beside)?;
+    let sites = bind::look(&found.wires).await;
+    same_deployments(&state.started.sites, &sites)?;
+    let masker = bind::masker(&loaded.runbook, &found.wires, &inputs);
+    Ok(bind::Bound {
+        wires: found.wires,
+        sites,
+        inputs,
+        accepted: state.started.accepted.clone(),
+        masker,
+        sites_file: found.file,
+    })
+}
+
+fn same_deployments(
+    before: &BTreeMap<String, SiteRecord>,
+    now: &BTreeMap<String, SiteRecord>,
+) -> Result<(), Refusal> {
+    for (role, was) in before {
+        let is = now.get(role).and_then(|site| site.deployment_id.as_ref());
+        if let (Some(was_id), Some(is_id)) = (&was.deployment_id, is)
+            && was_id != is_id
+        {
+            return Err(Refusal::refused(format!(
+                "`{}` was deployment {was_id} when the run began and is {is_id} now: begin a new run",
+                was.alias
+            )));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,325 @@
+//! `run`, `recover` and `verify`: begins a run and drives it.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use super::{
+    Refusal,
+    answers::Given,
+    bind::{self, Bound},
+    load::Loaded,
+    print, print_json, terminal,
+};
+use crate::{
+    cli::{Bind, Go, Yes},
+    clock::Clock,
+    engine::{self, Setup, StopSignal, plan::Frozen},
+    event::{Event, Observer, RunStarted, RunbookKind, Signal, SiteRecord},
+    human,
+    journal::{FileRecorder, JOURNAL, digest},
+    log::Log,
+    replay::Phase,
+    report::{self, console::Console},
+    runbook::{OnFailure, Runbook},
+    runs::{FileClaims, OpenRun, Runs},
+    site::{Site, changes},
+    step::{Claims, Reads},
+    steps,
+    types::{BucketName, Role},
+    verdict::{self, Exit},
+};
+
+/// The options of a run that changes nothing.
+pub(super) fn no_go() -> Go {
+    Go { confirm_target: None, since: None, yes: Yes { yes: Vec::new() } }
+}
+
+pub(super) async fn run(
+    runs: &Runs,
+    loaded: Loaded,
+    bind: &Bind,
+    go: &Go,
+    plan: Option<&Path>,
+    json: bool,
+) -> Result<Exit, Refusal> {
+    if let Some(warnings) = &loaded.warnings {
+        tracing::warn!("{warnings}");
+    }
+    let bound = bind::bind(&loaded, bind).await?;
+    let frozen = plan.map(|path| frozen(path, &loaded, &bound)).transpose()?;
+    let (user, host) = terminal::who_and_where();
+    let given = answers(&loaded.runbook, go.confirm_target.as_deref(), &go.yes, &bound.sites, &user)?;
+    confirm(&loaded.runbook, &bound, go.confirm_target.as_deref()).await?;
+    let clock = Clock::Wall;
+    let open = runs.create(clock.now(), loaded.text.as_bytes())?;
+    let claims = Arc::new(FileClaims::new(runs, &open.id));
+    if let Err(failure) = claim_early(&loaded.runbook, &bound, &*claims) {
+        claims.release();
+        runs.discard(open);
+        return Err(bind::broken(&failure, &bound.masker));
+    }
+    let first = Event::RunStarted(Box::new(started(&loaded, &bound, &open.id, go, user, host)));
+    let OpenRun { id, dir, journal } = open;
+    let recorder = Arc::new(FileRecorder::new(dir.clone(), journal, clock, bound.masker.clone()));
+    let console = Arc::new(Console::stdout());
+    let log = match Log::begin(Arc::clone(&recorder) as _, observers(&console, json), first) {
+        Ok(log) => log,
+        Err(failure) => {
+            claims.release();
+            // The journal could not take its first line: nothing began, and nothing half-written stays.
+            let _ = std::fs::remove_dir_all(&dir);
+            return Err(bind::broken(&failure, &bound.masker));
+        }
+    };
+    let under_way = UnderWay {
+        runs: runs.clone(),
+        runbook: loaded.runbook,
+        bound,
+        log: Arc::new(log),
+        recorder,
+        claims,
+        given: Given { dir, ..given },
+        frozen,
+        json,
+    };
+    tracing::debug!(run = id, "begins");
+    under_way.drive().await
+}
+
+/// A run that has begun, or was read again.
+pub(super) struct UnderWay {
+    pub runs: Runs,
+    pub runbook: Runbook,
+    pub bound: Bound,
+    pub log: Arc<Log>,
+    pub recorder: Arc<FileRecorder>,
+    pub claims: Arc<FileClaims>,
+    pub given: Given,
+    pub frozen: Option<Frozen>,
+    pub json: bool,
+}
+
+impl UnderWay {
+    /// Drives the run, prints its last words, and gives its exit code.
+    pub(super) async fn drive(self) -> Result<Exit, Refusal> {
+        let stop = StopSignal::default();
+        listen(&stop).map_err(|e| Refusal::new(Exit::Defect, format!("signals cannot be caught: {e}")))?;
+        let journal = self.given.dir.join(JOURNAL).display().to_string();
+        let setup = Setup {
+            runbook: self.runbook,
+            kinds: steps::ALL,
+            changes: changes::ALL,
+            log: Arc::clone(&self.log),
+            wires: self.bound.wires,
+            inputs: self.bound.inputs,
+            answers: Arc::new(self.given),
+            claims: Arc::clone(&self.claims) as Arc<dyn Claims>,
+            stop,
+            clock: Clock::Wall,
+            frozen: self.frozen,
+            probe: true,
+        };
+        let ended = engine::run(&setup).await;
+        let state = self.log.state(Clone::clone);
+        if matches!(state.phase, Phase::Ended(_)) {
+            self.claims.release();
+        }
+        if let Err(failure) = ended {
+            return Err(bind::broken(&failure, &self.bound.masker));
+        }
+        let (_, exit) = verdict::verdict(&state);
+        let head = self.recorder.head();
+        if self.json {
+            print_json(&report::json::run(&state, &journal, &head));
+        } else {
+            print(&report::summary::summary(&state, &journal, &head, &runs_flag(&self.runs)));
+        }
+        Ok(exit)
+    }
+}
+
+/// What a command needs after it to find the same runs.
+pub(super) fn runs_flag(runs: &Runs) -> String {
+    let root = runs.root().display().to_string();
+    if root == ".firedrill/runs" { String::new() } else { format!(" --runs {root}") }
+}
+
+pub(super) fn observers(console: &Arc<Console>, json: bool) -> Vec<Arc<dyn Observer>> {
+    if json { Vec::new() } else { vec![Arc::clone(console) as _] }
+}
+
+fn listen(stop: &StopSignal) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    for (kind, which) in [
+        (SignalKind::interrupt(), Signal::Interrupt),
+        (SignalKind::terminate(), Signal::Terminate),
+        // The terminal went away: end in order, as for SIGTERM.
+        (SignalKind::hangup(), Signal::Terminate),
+    ] {
+        let (mut signals, stop) = (signal(kind)?, stop.clone());
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                stop.send(which);
+            }
+        });
+    }
+    Ok(())
+}
+
+pub(super) fn started(loaded: &Loaded, bound: &Bound, id: &str, go: &Go, user: String, host: String) -> RunStarted {
+    let runbook = &loaded.runbook;
+    let ids = |specs: &[crate::runbook::StepSpec]| specs.iter().map(|spec| spec.id.clone()).collect();
+    let warn_only = runbook.steps.iter().chain(&runbook.finally).filter(|s| s.on_failure == OnFailure::Warn);
+    RunStarted {
+        run: id.to_owned(),
+        tool: tool(),
+        runbook: runbook.name.clone(),
+        runbook_sha256: digest(loaded.text.as_bytes()),
+        kind: runbook.kind,
+        user,
+        host,
+        inputs: bound.inputs.clone(),
+        sites: bound.sites.clone(),
+        sites_file: bound.sites_file.as_ref().map(|path| path.display().to_string()),
+        accepted: bound.accepted.clone(),
+        since: go.since,
+        rto: runbook.rto.map(|rto| rto.0.as_secs_f64()),
+        steps: ids(&runbook.steps),
+        finally: ids(&runbook.finally),
+        warn_only: warn_only.map(|spec| spec.id.clone()).collect(),
+    }
+}
+
+pub(super) fn tool() -> String {
+    concat!("firedrill ", env!("CARGO_PKG_VERSION")).to_owned()
+}
+
+/// Claims the buckets that the inputs name, on every site: so the opposite direction is excluded too.
+pub(super) fn claim_early(
+    runbook: &Runbook,
+    bound: &Bound,
+    claims: &dyn Claims,
+) -> Result<(), crate::failure::Failure> {
+    if runbook.kind == RunbookKind::Verify {
+        return Ok(());
+    }
+    for input in runbook.inputs.iter().filter(|input| input.r#type == crate::runbook::InputType::Bucket) {
+        let Some(bucket) = bound.inputs.get(&input.name).and_then(|value| value.as_str()) else { continue };
+        for site in bound.sites.values() {
+            claims.claim(site.deployment_id.as_deref().unwrap_or(&site.endpoint), bucket)?;
+        }
+    }
+    Ok(())
+}
+
+/// The answers that flags give. Bare `--yes` in a recovery needs the target's name beside it.
+pub(super) fn answers(
+    runbook: &Runbook,
+    confirmed: Option<&str>,
+    yes: &Yes,
+    sites: &BTreeMap<String, SiteRecord>,
+    user: &str,
+) -> Result<Given, Refusal> {
+    let all = yes.yes.iter().any(String::is_empty);
+    if all && runbook.kind == RunbookKind::Recovery && confirmed.is_none() {
+        return Err(Refusal::refused(
+            "`--yes` for every question of a recovery needs `--confirm-target ALIAS` beside it; \
+             `--yes=STEP` answers a single one",
+        ));
+    }
+    let ids: Vec<&str> = runbook.steps.iter().map(|spec| spec.id.as_str()).collect();
+    for step in yes.yes.iter().filter(|step| !step.is_empty()) {
+        if !ids.contains(&step.as_str()) {
+            return Err(Refusal::refused(format!("`--yes={step}`: `{}` has no such step", runbook.name)));
+        }
+    }
+    if let Some(alias) = confirmed {
+        named_target(alias, sites)?;
+    }
+    Ok(Given {
+        all,
+        steps: yes.yes.iter().filter(|step| !step.is_empty()).cloned().collect(),
+        user: user.to_owned(),
+        person: terminal::has_person(),
+        dir: std::path::PathBuf::new(),
+    })
+}
+
+fn named_target(alias: &str, sites: &BTreeMap<String, SiteRecord>) -> Result<(), Refusal> {
+    match sites.get("target") {
+        Some(target) if target.alias != alias => Err(Refusal::refused(format!(
+            "`--confirm-target {alias}`, but the site that would be rebuilt is `{}`: is the direction right?",
+            target.alias
+        ))),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// A recovery begins by showing what is kept and what is rebuilt, and by having the target named.
+async fn confirm(runbook: &Runbook, bound: &Bound, confirmed: Option<&str>) -> Result<(), Refusal> {
+    let (Some(source), Some(target)) = (bound.sites.get("source"), bound.sites.get("target")) else { return Ok(()) };
+    if runbook.kind != RunbookKind::Recovery || confirmed.is_some() {
+        return Ok(());
+    }
+    if !terminal::has_person() {
+        return Err(Refusal::refused(format!(
+            "a recovery rebuilds `{target}` from `{source}` and nobody is at a terminal to confirm it: \
+             give `--confirm-target {target}`",
+            target = target.alias,
+            source = source.alias
+        )));
+    }
+    for (role, site, fate) in [("source", source, "kept"), ("target", target, "rebuilt")] {
+        let count = counted(bound, role).await;
+        let id = site.deployment_id.as_deref().unwrap_or("unreachable");
+        print(&format!("  {role:<7} {} ({fate})  {}  {id}  {count}", site.alias, site.endpoint));
+    }
+    print(&format!("  {} (kept) → {} (rebuilt)", source.alias, target.alias));
+    let prompt = format!("Type the alias of the site that is rebuilt, `{}`, to go on: ", target.alias);
+    match terminal::ask(&prompt).await {
+        Some(typed) if typed == target.alias => Ok(()),
+        Some(_) | None => Err(Refusal::refused("not confirmed: nothing was changed")),
+    }
+}
+
+/// What the site's scanner last counted in the bucket.
+async fn counted(bound: &Bound, role: &str) -> String {
+    let name = if role == "target" { bound.inputs.get("target_bucket") } else { None };
+    let bucket = name.or_else(|| bound.inputs.get("bucket")).and_then(|value| value.as_str());
+    let bucket = bucket.and_then(|name| BucketName::try_from(name.to_owned()).ok());
+    let (Some(bucket), Some(wire)) = (bucket, bound.wires.get(&Role(role.to_owned()))) else { return String::new() };
+    let site = Site::<Reads> { wire: Arc::clone(wire), ledger: () };
+    match site.usage(&bucket).await {
+        Ok(Some(usage)) => format!(
+            "about {} and {}, {}",
+            human::plural(usage.versions, "version"),
+            human::plural(usage.delete_markers, "delete marker"),
+            human::bytes(usage.bytes)
+        ),
+        Ok(None) => "not counted yet".into(),
+        Err(_) => "cannot be counted".into(),
+    }
+}
+
+/// Reads a kept plan and holds the runbook, the inputs and the sites against it.
+fn frozen(path: &Path, loaded: &Loaded, bound: &Bound) -> Result<Frozen, Refusal> {
+    let name = path.display();
+    let text = std::fs::read(path).map_err(|e| Refusal::refused(format!("{name}: cannot be read: {e}")))?;
+    let frozen: Frozen =
+        serde_json::from_slice(&text).map_err(|e| Refusal::refused(format!("{name}: is no plan: {e}")))?;
+    let differs = |what: String| Refusal::refused(format!("{name} does not fit: {what}; plan again"));
+    if frozen.runbook_sha256 != digest(loaded.text.as_bytes()) {
+        return Err(differs("the runbook was edited since".into()));
+    }
+    for (input, planned) in &frozen.inputs {
+        if bound.inputs.get(input) != Some(planned) {
+            return Err(differs(format!("input `{input}` was {planned}")));
+        }
+    }
+    for (role, planned) in &frozen.deployments {
+        let now = bound.sites.get(role).and_then(|site| site.deployment_id.as_ref());
+        if now != planned.as_ref() {
+            return Err(differs(format!("role `{role}` is another deployment now")));
+        }
+    }
+    Ok(frozen)
+}

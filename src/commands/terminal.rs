@@ -1,0 +1,39 @@
+//! The person at the terminal, and who and where we are.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+/// Whether a person can be asked: both sides are terminals, and this is no CI job.
+pub(super) fn has_person() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal() && env("CI").is_none_or(|ci| ci != "true")
+}
+
+/// Asks for one line. The reading thread is left behind when the answer comes from elsewhere first.
+pub(super) async fn ask(prompt: &str) -> Option<String> {
+    let mut err = std::io::stderr();
+    let _ = write!(err, "{prompt}");
+    let _ = err.flush();
+    let (send, receive) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let read = std::io::stdin().lock().read_line(&mut line);
+        let _ = send.send(read.ok().filter(|n| *n > 0).map(|_| line.trim().to_owned()));
+    });
+    receive.await.ok().flatten()
+}
+
+/// The user and the host, for the journal.
+pub(super) fn who_and_where() -> (String, String) {
+    let user = env("USER").or_else(|| env("LOGNAME")).unwrap_or_else(|| "unknown".into());
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .or_else(|| env("HOSTNAME"))
+        .unwrap_or_else(|| "unknown".into());
+    (user, host)
+}
+
+#[expect(clippy::disallowed_methods, reason = "who runs this, and whether in CI, only the environment tells")]
+pub(super) fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

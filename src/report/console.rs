@@ -1,0 +1,338 @@
+//! What an operator sees while a run runs: one line a step, live progress on a terminal, plain lines elsewhere.
+
+use std::{
+    collections::BTreeMap,
+    io::{IsTerminal, Write},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
+
+use crate::{
+    event::{Effect, Event, Finding, How, Line, Observer, Outcome, Progress, RunStarted, RunbookKind, StepEnded,
+        StepStarted, StepVerdict, Stop},
+    human::{bytes, count, duration},
+    replay::RunState,
+};
+
+/// Prints a run as it happens. A closed pipe is no reason to stop a recovery: what cannot be written is dropped.
+pub struct Console {
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    out: Box<dyn Write + Send>,
+    bar: Option<ProgressBar>,
+    live: bool,
+    width: usize,
+    begun: BTreeMap<String, StepStarted>,
+    warn_only: Vec<String>,
+}
+
+const GREEN: Style = AnsiColor::Green.on_default();
+const RED: Style = AnsiColor::Red.on_default();
+const YELLOW: Style = AnsiColor::Yellow.on_default();
+const DIM: Style = Style::new().dimmed();
+const BOLD: Style = Style::new().bold();
+
+impl Console {
+    /// On stdout; live progress when stdout and stderr are terminals.
+    pub fn stdout() -> Self {
+        let live = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
+        Self::new(Box::new(anstream::AutoStream::auto(std::io::stdout())), live)
+    }
+
+    /// On a writer, without live progress when `live` is false.
+    pub fn new(out: Box<dyn Write + Send>, live: bool) -> Self {
+        let inner = Inner { out, bar: None, live, width: 14, begun: BTreeMap::new(), warn_only: Vec::new() };
+        Self { inner: Mutex::new(inner) }
+    }
+
+    /// Shows what a run that is resumed works on.
+    pub fn begin(&self, state: &RunState) {
+        self.lock().header(&state.started);
+    }
+
+    /// Prints text between the lines of a run.
+    pub fn say(&self, text: &str) {
+        let mut inner = self.lock();
+        inner.stop_bar();
+        inner.print(text);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for Console {
+    fn line(&self, line: &Line) {
+        self.lock().event(&line.path, &line.event);
+    }
+
+    fn progress(&self, path: &str, progress: &Progress) {
+        let inner = self.lock();
+        if let Some(bar) = &inner.bar {
+            bar.set_message(format!("{path}  {}", describe(progress)));
+        }
+    }
+}
+
+impl Inner {
+    fn print(&mut self, text: &str) {
+        let _ = self.out.write_all(text.as_bytes());
+        let _ = self.out.flush();
+    }
+
+    fn event(&mut self, id: &str, event: &Event) {
+        match event {
+            Event::RunStarted(started) => self.header(started),
+            Event::RunResumed { user, host, .. } => {
+                self.print(&format!("{DIM}resumed by {user} on {host}{DIM:#}\n"));
+            }
+            Event::StepStarted(begun) => {
+                self.begun.insert(id.to_owned(), (**begun).clone());
+                self.start_bar(id, &begun.title);
+            }
+            Event::StepSkipped { why } => {
+                let line = format!("{DIM}-{DIM:#} {id:<width$}        skipped: {why}\n", width = self.width);
+                self.print(&line);
+            }
+            Event::Intent(_) => {}
+            Event::Receipt { key, outcome, .. } => self.receipt(key, outcome),
+            Event::Asked { question, .. } => {
+                self.stop_bar();
+                self.print(&format!("{YELLOW}?{YELLOW:#} {id:<width$} {}\n", question.prompt, width = self.width));
+            }
+            Event::Answered { answer, .. } => {
+                let how = match answer.how {
+                    How::Terminal => "at the terminal",
+                    How::Flag => "by --yes",
+                    How::Approve => "by approve",
+                    How::Deadline => "because the deadline passed",
+                };
+                let word = if answer.yes { "yes" } else { "no" };
+                let comment = answer.comment.as_ref().map(|c| format!(": {c}")).unwrap_or_default();
+                self.detail(&format!("answered {word}, {} {how}{comment}", answer.by));
+            }
+            Event::Progress { progress } => {
+                if self.bar.is_none() {
+                    self.detail(&format!("{id}: {}", describe(progress)));
+                }
+            }
+            Event::AttemptFailed { attempt, failure, again_in_seconds } => {
+                let wait = duration(*again_in_seconds);
+                self.detail(&format!("attempt {attempt} failed: {}; again in {wait}", failure.what));
+            }
+            Event::Artifact { name, bytes: size, .. } => self.detail(&format!("wrote {name} ({})", bytes(*size))),
+            Event::StepEnded(end) => self.ended(id, end),
+            Event::Finishing { why } => {
+                self.stop_bar();
+                if let Stop::Signal(_) = why {
+                    self.print("stopping: `finally` still runs; the same signal again stops at once\n");
+                }
+            }
+            Event::Interrupted { .. } => {
+                self.stop_bar();
+                self.print("stopped at once\n");
+            }
+            Event::RunEnded { .. } => self.stop_bar(),
+        }
+    }
+
+    fn header(&mut self, run: &RunStarted) {
+        let ids = run.steps.iter().chain(&run.finally);
+        self.width = ids.map(|id| id.chars().count()).max().unwrap_or(0).clamp(8, 28);
+        self.warn_only.clone_from(&run.warn_only);
+        let kind = match run.kind {
+            RunbookKind::Recovery => "recovery",
+            RunbookKind::Verify => "verify, changes nothing",
+            RunbookKind::Drill => "drill, changes only scratch",
+        };
+        self.print(&format!("{BOLD}{}{BOLD:#} ({kind})  run {}\n", run.runbook, run.run));
+        for (role, site) in &run.sites {
+            let fate = match (run.kind, role.as_str()) {
+                (RunbookKind::Recovery, "source") => ", kept",
+                (RunbookKind::Recovery, "target") => ", rebuilt",
+                (_, _) => "",
+            };
+            let state = match (&site.unreachable, &site.deployment_id) {
+                (Some(why), _) => format!("{RED}unreachable{RED:#}: {why}"),
+                (None, Some(id)) => format!("deployment {id}"),
+                (None, None) => "deployment unknown".into(),
+            };
+            self.print(&format!("  {role:<8} {} {}{fate}  {DIM}{state}{DIM:#}\n", site.alias, site.endpoint));
+        }
+        for (name, value) in &run.inputs {
+            self.print(&format!("  {DIM}{name} = {value}{DIM:#}\n"));
+        }
+    }
+
+    fn receipt(&mut self, key: &str, outcome: &Outcome) {
+        let text = match outcome {
+            Outcome::Done(_) => format!("changed: {key}"),
+            Outcome::Refused(failure) => format!("refused: {key}: {}", failure.what),
+            Outcome::NotDone(why) => format!("not done: {key}: {why}"),
+        };
+        self.detail(&text);
+    }
+
+    fn ended(&mut self, id: &str, end: &StepEnded) {
+        self.stop_bar();
+        let warning = self.warn_only.iter().any(|w| w == id);
+        let (style, mark) = match end.verdict {
+            StepVerdict::Held => (GREEN, "✓"),
+            StepVerdict::NotHeld | StepVerdict::Broke if warning => (YELLOW, "!"),
+            StepVerdict::NotHeld => (RED, "✗"),
+            StepVerdict::Broke => (RED, "‼"),
+            StepVerdict::Cancelled => (YELLOW, "■"),
+        };
+        let title = self.begun.get(id).map(|begun| begun.title.clone()).unwrap_or_default();
+        let (width, time) = (self.width, duration(end.seconds));
+        self.print(&format!("{style}{mark}{style:#} {id:<width$} {time:>7}  {title}\n"));
+        if let Some(failure) = &end.failure {
+            self.detail(&format!("{style}{}{style:#}", failure.what));
+        }
+        let changes = self.begun.get(id).is_some_and(|begun| begun.effect == Effect::Changes);
+        if let Some(output) = &end.output {
+            for line in highlights(output, changes) {
+                self.detail(&line);
+            }
+        }
+        for finding in &end.findings {
+            self.finding(finding, style);
+        }
+    }
+
+    fn finding(&mut self, finding: &Finding, style: Style) {
+        self.detail(&format!("{style}{}{style:#}: {}", finding.id, finding.text));
+        if let Some(remedy) = &finding.remedy {
+            self.detail(&format!("  {DIM}remedy:{DIM:#} {remedy}"));
+        }
+    }
+
+    /// A line that belongs to the step above or below it.
+    fn detail(&mut self, text: &str) {
+        let text = format!("    {text}\n");
+        match &self.bar {
+            Some(bar) => {
+                let bar = bar.clone();
+                bar.suspend(|| self.print(&text));
+            }
+            None => self.print(&text),
+        }
+    }
+
+    fn start_bar(&mut self, id: &str, title: &str) {
+        self.stop_bar();
+        if !self.live {
+            return;
+        }
+        let bar = ProgressBar::new_spinner().with_message(format!("{id}  {title}"));
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed:>4}  {wide_msg}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(120));
+        self.bar = Some(bar);
+    }
+
+    fn stop_bar(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// `Ongoing, 1,200 of 5,000 versions, 12.0 MiB, 210/s, ETA 18s, 3 failed, target offline, quiet for 40s`.
+pub fn describe(progress: &Progress) -> String {
+    let mut parts = vec![progress.what.clone()];
+    match (progress.done, progress.total) {
+        (Some(done), Some(total)) => parts.push(format!("{} of {} versions", count(done), count(total))),
+        (Some(done), None) => parts.push(format!("{} versions", count(done))),
+        (None, Some(total)) => parts.push(format!("of {} versions", count(total))),
+        (None, None) => {}
+    }
+    match (progress.bytes, progress.total_bytes) {
+        (Some(done), Some(total)) => parts.push(format!("{} of {}", bytes(done), bytes(total))),
+        (Some(done), None) => parts.push(bytes(done)),
+        (None, _) => {}
+    }
+    if let Some(rate) = progress.rate.filter(|rate| *rate > 0.0) {
+        parts.push(format!("{rate:.0}/s"));
+    }
+    if let Some(eta) = progress.eta_seconds {
+        parts.push(format!("ETA {}", duration(eta)));
+    }
+    if let Some(failed) = progress.failed.filter(|failed| *failed > 0) {
+        parts.push(format!("{} failed", count(failed)));
+    }
+    if progress.target_online == Some(false) {
+        parts.push("target offline".into());
+    }
+    if let Some(quiet) = progress.quiet_seconds.filter(|quiet| *quiet >= 30.0) {
+        parts.push(format!("quiet for {}", duration(quiet)));
+    }
+    parts.retain(|part| !part.is_empty());
+    parts.join(", ")
+}
+
+/// What of an output an operator wants to see, by its shape: a table of checks, counts of differences.
+fn highlights(output: &Value, changes: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(checks) = output.get("checks").and_then(Value::as_array) {
+        lines.extend(checks.iter().map(check_row));
+    }
+    let classes: Vec<String> = ["missing", "extra", "different", "pending", "out_of_scope", "left_out"]
+        .iter()
+        .filter_map(|class| Some((class, output.get(*class)?.as_u64()?)))
+        .filter(|(_, n)| *n > 0)
+        .map(|(class, n)| format!("{} {}", count(n), class.replace('_', " ")))
+        .collect();
+    if let Some(compared) = output.get("versions").and_then(Value::as_u64) {
+        let rest = if classes.is_empty() { "no difference".to_owned() } else { classes.join(", ") };
+        lines.push(format!("{} versions compared: {rest}", count(compared)));
+    }
+    for example in output.get("examples").and_then(Value::as_array).into_iter().flatten() {
+        lines.push(example_row(example));
+    }
+    if changes {
+        for change in output.get("changed").and_then(Value::as_array).into_iter().flatten() {
+            let text = |name: &str| change.get(name).map(plain).unwrap_or_default();
+            lines.push(format!("{}: {} → {}", text("what"), text("before"), text("after")));
+        }
+    }
+    lines
+}
+
+fn check_row(check: &Value) -> String {
+    let text = |name: &str| check.get(name).and_then(Value::as_str).unwrap_or_default();
+    let style = match text("verdict") {
+        "pass" => GREEN,
+        "fail" => RED,
+        _ => YELLOW,
+    };
+    let waived = check.get("waived").and_then(Value::as_str).map(|why| format!("  (waived: {why})"));
+    format!(
+        "{style}{:<8}{style:#}{:<28} {}{}",
+        text("verdict"),
+        text("id"),
+        text("detail"),
+        waived.unwrap_or_default()
+    )
+}
+
+fn example_row(example: &Value) -> String {
+    let text = |name: &str| example.get(name).map(plain).unwrap_or_default();
+    format!("{DIM}{:<10}{DIM:#} {} ({}) {}", text("class"), text("key"), text("version_id"), text("detail"))
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => "none".into(),
+        other => other.to_string(),
+    }
+}

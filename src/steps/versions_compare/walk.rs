@@ -1,0 +1,347 @@
+//! The walk over both listings, and the second look at the keys that differed.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep};
+
+use super::{Comparison, VersionsCompare};
+use crate::{
+    compare::{
+        Broken, Class, Difference, Filter, Key, KeyVersions, Merge, Rules, Scope, Stream, Tally, Which, classify,
+    },
+    event::Progress,
+    failure::Failure,
+    site::{
+        Site,
+        listing::{Listing, Versions},
+    },
+    step::{Access, Cx, Reads},
+    types::{BucketName, Moment},
+    version::Version,
+};
+
+/// Beyond this many differing keys they are not kept in memory, and are looked for by walking everything again.
+const KEYS_KEPT: usize = 10_000;
+/// The same for differences: one key may have many versions.
+const DIFFERENCES_KEPT: usize = 50_000;
+const EXAMPLES: usize = 5;
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Keys that are looked at again at once.
+const LOOKS_AT_ONCE: usize = 8;
+/// Versions of a key are rarely more, and what follows the key in the listing is of no use.
+const LOOK_PAGE: u16 = 100;
+
+/// A comparison, and the differences that it found, the first 10,000 of them.
+pub(in crate::steps) struct Compared {
+    pub(in crate::steps) comparison: Comparison,
+    pub(in crate::steps) differences: Vec<Difference>,
+}
+
+/// Compares, waits for differences to close as long as it may, and writes what remains to an artifact.
+pub(in crate::steps) async fn compare<A: Access>(
+    cx: &Cx<A>,
+    params: &VersionsCompare,
+    artifact: &str,
+) -> Result<Compared, Failure> {
+    let task = Task::prepare(cx, params).await?;
+    let settle = params.settle.0;
+    if settle.is_zero() {
+        return task.write(cx, artifact, None, Duration::ZERO).await;
+    }
+    let mut round = task.collect(cx).await?;
+    let begin = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    while round.is_open(&params.accept) && begin.elapsed() < settle {
+        cx.progress(round.progress(settle.saturating_sub(begin.elapsed())));
+        sleep(pause.min(settle.saturating_sub(begin.elapsed()))).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        round = match round {
+            Round::Kept(kept) => Round::Kept(task.look_again(kept).await?),
+            Round::TooMany(_) => task.collect(cx).await?,
+        };
+    }
+    match round {
+        Round::Kept(kept) => task.write(cx, artifact, Some(kept), begin.elapsed()).await,
+        Round::TooMany(_) => task.write(cx, artifact, None, begin.elapsed()).await,
+    }
+}
+
+/// What the source's rules and its versioning can replicate, and what the runbook excludes.
+async fn scope(
+    source: &Site<Reads>,
+    bucket: &BucketName,
+    arn: Option<&str>,
+    mut scope: Scope,
+) -> Result<Scope, Failure> {
+    let versioning = source.versioning(bucket).await?;
+    let replication = source.replication(bucket).await?.unwrap_or_default();
+    let ours = |rule_arn: &str| {
+        let rule_arn = if rule_arn.is_empty() { replication.role.as_str() } else { rule_arn };
+        arn.is_none_or(|arn| arn == rule_arn)
+    };
+    scope.filters = replication
+        .rules
+        .iter()
+        .filter(|rule| rule.enabled && ours(&rule.arn))
+        .map(|rule| Filter { prefix: rule.prefix.clone(), tags: rule.tags.clone() })
+        .collect();
+    scope.excluded_prefixes = versioning.excluded_prefixes;
+    scope.exclude_folders = versioning.exclude_folders;
+    Ok(scope)
+}
+
+struct Task<'a> {
+    params: &'a VersionsCompare,
+    source: Site<Reads>,
+    target: Site<Reads>,
+    target_exists: bool,
+    rules: Rules,
+}
+
+/// One walk over everything, with the keys that differ kept in memory.
+enum Round {
+    Kept(Kept),
+    /// More keys differ than are kept; only the numbers.
+    TooMany(Tally),
+}
+
+#[derive(Default)]
+struct Kept {
+    /// The keys without a difference.
+    clean: Tally,
+    open: BTreeMap<String, Key>,
+}
+
+impl Kept {
+    fn tally(&self) -> Tally {
+        self.open.values().fold(self.clean, |mut sum, key| {
+            sum += key.tally;
+            sum
+        })
+    }
+}
+
+impl Round {
+    fn tally(&self) -> Tally {
+        match self {
+            Self::Kept(kept) => kept.tally(),
+            Self::TooMany(tally) => *tally,
+        }
+    }
+
+    fn is_open(&self, accept: &[Class]) -> bool {
+        let tally = self.tally();
+        Class::ALL.iter().any(|class| tally.of(*class) > 0 && !accept.contains(class))
+    }
+
+    fn progress(&self, left: Duration) -> Progress {
+        let tally = self.tally();
+        let what = format!(
+            "{} missing, {} extra, {} different, {} pending; waiting for them to close, {} s left",
+            tally.missing,
+            tally.extra,
+            tally.different,
+            tally.pending,
+            left.as_secs()
+        );
+        Progress { what, done: Some(tally.same), total: Some(tally.compared()), ..Progress::default() }
+    }
+}
+
+impl<'a> Task<'a> {
+    async fn prepare<A: Access>(cx: &Cx<A>, params: &'a VersionsCompare) -> Result<Self, Failure> {
+        let source = cx.read(&params.source)?;
+        let target = cx.read(&params.target)?;
+        // The cutoff comes first: what is written from here on is newer.
+        let before = match params.before {
+            None => None,
+            Some(Moment::At(at)) => Some(at),
+            Some(Moment::Now) => Some(clock(&source).await?),
+        };
+        if !source.bucket_exists(&params.bucket).await? {
+            return Err(Failure::refused(format!("bucket `{}` does not exist on {}", params.bucket, params.source)));
+        }
+        let target_exists = target.bucket_exists(params.target_bucket()).await?;
+        let base = Scope::excluding(&params.exclude).map_err(Failure::refused)?;
+        let scope = scope(&source, &params.bucket, params.arn.as_deref(), base).await?;
+        let rules = Rules { before, metadata: params.metadata, scope };
+        Ok(Self { params, source, target, target_exists, rules })
+    }
+
+    /// Walks everything and gives each key to `take`.
+    async fn walk<A: Access>(
+        &self,
+        cx: &Cx<A>,
+        mut take: impl FnMut(String, Key) -> Result<(), Failure> + Send,
+    ) -> Result<(), Failure> {
+        let listing = self.listing();
+        let target = self.target_exists.then(|| self.target.versions(self.params.target_bucket(), listing.clone()));
+        let mut merge = Merge::new(self.source.versions(&self.params.bucket, listing), target);
+        let (mut seen, mut differences, mut said) = (Tally::default(), 0, Instant::now());
+        while let Some(versions) = merge.next().await.map_err(|broken| self.failure(broken))? {
+            let key = classify(&versions, &self.rules);
+            seen += key.tally;
+            differences += key.differences.len();
+            if said.elapsed() >= Duration::from_secs(1) {
+                said = Instant::now();
+                let what = format!("comparing, {differences} differences so far");
+                cx.progress(Progress {
+                    what,
+                    done: Some(seen.compared() + seen.left_out + seen.out_of_scope),
+                    bytes: Some(seen.source.bytes),
+                    ..Progress::default()
+                });
+            }
+            take(versions.key, key)?;
+        }
+        Ok(())
+    }
+
+    async fn collect<A: Access>(&self, cx: &Cx<A>) -> Result<Round, Failure> {
+        let mut kept = Kept::default();
+        let (mut differences, mut too_many) = (0, false);
+        self.walk(cx, |name, key| {
+            differences += key.differences.len();
+            if key.differences.is_empty() || too_many {
+                kept.clean += key.tally;
+            } else {
+                kept.open.insert(name, key);
+                if kept.open.len() > KEYS_KEPT || differences > DIFFERENCES_KEPT {
+                    too_many = true;
+                    for key in std::mem::take(&mut kept.open).into_values() {
+                        kept.clean += key.tally;
+                    }
+                }
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(if too_many { Round::TooMany(kept.clean) } else { Round::Kept(kept) })
+    }
+
+    /// Looks at every key again that differed.
+    async fn look_again(&self, mut kept: Kept) -> Result<Kept, Failure> {
+        let open: Vec<_> = std::mem::take(&mut kept.open).into_iter().collect();
+        let looks: Vec<(String, Key)> = stream::iter(open.into_iter().map(|(name, _)| self.look(name)))
+            .buffer_unordered(LOOKS_AT_ONCE)
+            .try_collect()
+            .await?;
+        for (name, key) in looks {
+            if key.differences.is_empty() {
+                kept.clean += key.tally;
+            } else {
+                kept.open.insert(name, key);
+            }
+        }
+        Ok(kept)
+    }
+
+    async fn look(&self, key: String) -> Result<(String, Key), Failure> {
+        let listing = Listing { prefix: key.clone(), page_size: Some(LOOK_PAGE), ..self.listing() };
+        let source = exactly(&key, self.source.versions(&self.params.bucket, listing.clone())).await?;
+        let target = if self.target_exists {
+            exactly(&key, self.target.versions(self.params.target_bucket(), listing)).await?
+        } else {
+            Vec::new()
+        };
+        let versions = KeyVersions { key, source, target };
+        let result = classify(&versions, &self.rules);
+        Ok((versions.key, result))
+    }
+
+    /// Writes what remains, from memory or by walking everything once more.
+    async fn write<A: Access>(
+        &self,
+        cx: &Cx<A>,
+        artifact: &str,
+        kept: Option<Kept>,
+        settled: Duration,
+    ) -> Result<Compared, Failure> {
+        let mut file = cx.artifact(artifact)?;
+        let mut tally = Tally::default();
+        let mut examples: BTreeMap<Class, Vec<Difference>> = BTreeMap::new();
+        let mut differences = Vec::new();
+        let mut take = |key: Key| -> Result<(), Failure> {
+            tally += key.tally;
+            for difference in key.differences {
+                let line = serde_json::to_string(&difference).map_err(|e| Failure::Journal(e.to_string()))?;
+                writeln!(file, "{line}").map_err(|e| Failure::Journal(e.to_string()))?;
+                let examples = examples.entry(difference.class).or_default();
+                if examples.len() < EXAMPLES {
+                    examples.push(difference.clone());
+                }
+                if differences.len() < KEYS_KEPT {
+                    differences.push(difference);
+                }
+            }
+            Ok(())
+        };
+        match kept {
+            Some(kept) => {
+                take(Key { tally: kept.clean, differences: Vec::new() })?;
+                kept.open.into_values().try_for_each(&mut take)?;
+            }
+            None => self.walk(cx, |_, key| take(key)).await?,
+        }
+        cx.keep(file)?;
+        let waived = Class::ALL.into_iter().filter(|c| tally.of(*c) > 0 && self.params.accept.contains(c)).collect();
+        let comparison = Comparison {
+            target_bucket_missing: !self.target_exists,
+            before: self.rules.before,
+            waived,
+            settled_seconds: settled.as_secs_f64(),
+            examples: examples.into_values().flatten().collect(),
+            ..tally.into()
+        };
+        Ok(Compared { comparison, differences })
+    }
+
+    fn listing(&self) -> Listing {
+        Listing {
+            prefix: self.params.prefix.clone(),
+            metadata: self.params.metadata || self.rules.scope.needs_tags(),
+            ..Listing::default()
+        }
+    }
+
+    fn failure(&self, broken: Broken<Failure>) -> Failure {
+        match broken {
+            Broken::Stream(failure) => failure,
+            Broken::OutOfOrder { which, key, after } => {
+                let role = match which {
+                    Which::Source => &self.params.source,
+                    Which::Target => &self.params.target,
+                };
+                Failure::refused(format!("{role} lists key `{key}` after `{after}`, so nothing can be compared"))
+            }
+        }
+    }
+}
+
+/// The site's clock, to the second.
+pub(in crate::steps) async fn clock<A: Access>(site: &Site<A>) -> Result<Timestamp, Failure> {
+    let time = site.health().await?.server_time;
+    time.ok_or_else(|| Failure::refused(format!("{} does not tell its time (no `Date` header)", site.alias())))
+}
+
+/// The versions of one key; it comes first among the keys that it is a prefix of.
+async fn exactly(key: &str, mut listing: Versions) -> Result<Vec<Version>, Failure> {
+    let mut versions = Vec::new();
+    while let Some(version) = listing.next().await? {
+        if version.key != key {
+            break;
+        }
+        versions.push(version);
+    }
+    Ok(versions)
+}
+
+impl Stream for Versions {
+    type Error = Failure;
+    async fn next(&mut self) -> Result<Option<Version>, Failure> {
+        Versions::next(self).await
+    }
+}
