@@ -152,7 +152,7 @@ pub fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) ->
     let near = known
         .iter()
         .map(|known| (strsim::damerau_levenshtein(&name.to_lowercase(), &known.to_lowercase()), *known))
-        .filter(|(distance, _)| *distance <= 2.max(length / 3) && *distance < length)
+        .filter(|(distance, _)| *distance <= if length < 5 { 1 } else { 2.max(length / 3) })
         .min();
     match near {
         Some((_, near)) => Some(format!("did you mean `{near}`?")),
@@ -236,7 +236,10 @@ mod tests {
     fn names_the_nearest_or_the_few_there_are() {
         assert_eq!(did_you_mean("bukcet", ["bucket", "arn"]).unwrap(), "did you mean `bucket`?");
         assert_eq!(did_you_mean("id", ["arn"]).unwrap(), "known here: `arn`");
-        assert_eq!(did_you_mean("replication.preconditoins", ["replication.preconditions"]).unwrap(), "did you mean `replication.preconditions`?");
+        assert_eq!(
+            did_you_mean("replication.preconditoins", ["replication.preconditions"]).unwrap(),
+            "did you mean `replication.preconditions`?"
+        );
         assert_eq!(did_you_mean("x", []), None);
     }
 }

@@ -1,10 +1,13 @@
 //! Templates and expressions: which names they use, and what they come to in a scope.
 
+mod vocabulary;
+
 use std::time::Duration;
 
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, value::Serde};
 use serde_json::Value;
 
+use self::vocabulary::{code, vocabulary};
 use crate::{
     problem::{Problem, Span},
     runbook::Expr,
@@ -24,6 +27,8 @@ const DEPTH: usize = 50;
 pub struct Name {
     pub path: String,
     pub span: Span,
+    /// The text it stands in says what holds without it: `… | default(…)`.
+    pub has_default: bool,
 }
 
 /// The tree with every template filled in; spans are kept, so that a bad value is reported at its template. Text that is
@@ -80,7 +85,18 @@ pub fn names_in(expr: &Expr) -> Result<Vec<Name>, Problem> {
     let compiled = environment
         .compile_expression(&expr.text)
         .map_err(|e| problem(&e, expr.span, &expr.text, "not an expression"))?;
+    vocabulary(&environment, &expr.text, 0..expr.text.len(), expr.span)?;
     Ok(placed(compiled.undeclared_variables(true), &expr.text, expr.span))
+}
+
+/// The name with its own place, also where the text it stands in is written over several lines.
+pub fn narrowed(name: &Name, file: &str) -> Name {
+    let raw = file.get(name.span.start..name.span.end).unwrap_or_default();
+    let span = match find_name(raw, &name.path) {
+        Some(at) => Span { start: name.span.start + at, end: name.span.start + at + name.path.len() },
+        None => name.span,
+    };
+    Name { span, ..name.clone() }
 }
 
 /// The expression, when the text is exactly one `{{ … }}`.
@@ -101,8 +117,11 @@ fn collect(node: &Node, all: &mut Vec<Name>, problems: &mut Vec<Problem>) {
     match &node.value {
         Yaml::Str(text) if is_template(text) => match environment().template_from_str(text) {
             Ok(template) => {
+                let code = code(text);
+                problems.extend(code.filter_map(|code| vocabulary(&environment(), text, code, node.span).err()));
                 if whole(text) == Some("") {
-                    problems.push(Problem::error(node.span, "an empty template").help("name a value between the braces"));
+                    problems
+                        .push(Problem::error(node.span, "an empty template").help("name a value between the braces"));
                 }
                 all.extend(placed(template.undeclared_variables(true), text, node.span));
             }
@@ -116,11 +135,12 @@ fn collect(node: &Node, all: &mut Vec<Name>, problems: &mut Vec<Problem>) {
 
 /// The names in the order of the text, each at its first place.
 fn placed(paths: impl IntoIterator<Item = String>, text: &str, span: Span) -> Vec<Name> {
+    let has_default = text.split('|').skip(1).any(|filter| filter.trim_start().starts_with("default"));
     let mut names: Vec<Name> = paths
         .into_iter()
         .map(|path| {
             let at = find_name(text, &path);
-            Name { span: at.map_or(span, |at| inside(span, text, at, at + path.len())), path }
+            Name { span: at.map_or(span, |at| inside(span, text, at, at + path.len())), path, has_default }
         })
         .collect();
     names.sort_by(|a, b| (a.span, &a.path).cmp(&(b.span, &b.path)));
@@ -153,7 +173,9 @@ fn evaluate(expr: &str, span: Span, scope: &Value) -> Result<Value, Problem> {
         .map_err(|e| problem(&e, span, expr, "the expression has no value"))?;
     // Strict or not, an undefined result that nothing is done with comes back without an error.
     if value.is_undefined() {
-        return Err(Problem::error(span, format!("`{expr}` has no value")));
+        return Err(
+            Problem::error(span, format!("`{expr}` has no value")).help("say what holds without it: `… | default(…)`")
+        );
     }
     serde_json::to_value(&value)
         .map_err(|_| Problem::error(span, format!("`{expr}` comes to something that is no value of YAML")))
@@ -228,9 +250,10 @@ fn wrong(what: &'static str) -> Error {
 
 /// An error of the template engine at its place in the YAML. Its text names what stands in the file, never a value.
 fn problem(error: &Error, span: Span, text: &str, what: &str) -> Problem {
-    let at = error.range().filter(|range| range.start < text.len()).map_or(span, |range| {
-        inside(span, text, range.start, range.end.clamp(range.start + 1, text.len()))
-    });
+    let at = error
+        .range()
+        .filter(|range| range.start < text.len())
+        .map_or(span, |range| inside(span, text, range.start, range.end.clamp(range.start + 1, text.len())));
     let reason = match error.kind() {
         ErrorKind::UndefinedError => "a name in it has no value".to_owned(),
         ErrorKind::OutOfFuel => "it takes too many steps".to_owned(),
@@ -241,9 +264,9 @@ fn problem(error: &Error, span: Span, text: &str, what: &str) -> Problem {
     };
     let problem = Problem::error(at, format!("{what}: {reason}"));
     match error.kind() {
-        ErrorKind::UnknownFilter => problem.help("filters are `bytes`, `duration`, `count`, `default`, `tojson`"),
         ErrorKind::UndefinedError => problem.help("say what holds without it: `… | default(…)`"),
-        _ => problem,
+        ErrorKind::SyntaxError => problem.help("complete it, e.g. `steps.compare.missing == 0 and not inputs.quick`"),
+        _ => problem.help("correct the expression"),
     }
 }
 
@@ -308,6 +331,14 @@ mod tests {
     }
 
     #[test]
+    fn what_a_skipped_step_lacks_may_have_a_default() {
+        let scope = json!({"steps": {"a": {"ran": false, "verdict": "skipped"}}});
+        assert_eq!(value(&expr("steps.a.versions | default(0)"), &scope), Ok(json!(0)));
+        assert_eq!(condition(&expr("steps.a.ran and steps.a.versions > 3"), &scope), Ok(false));
+        assert!(condition(&expr("steps.a.versions > 3"), &scope).is_err());
+    }
+
+    #[test]
     fn a_condition_is_true_or_false() {
         assert_eq!(condition(&expr("steps.a.versions > 3 and steps.a.ok"), &scope()), Ok(true));
         assert_eq!(condition(&expr("inputs.n is odd and not steps.a.ok"), &scope()), Ok(false));
@@ -329,6 +360,73 @@ mod tests {
         for text in ["debug()", "range(3)", "namespace()"] {
             assert!(value(&expr(text), &scope()).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn filters_and_tests_must_exist() {
+        for text in [
+            "inputs.n | count",
+            "inputs.n is odd",
+            "inputs.n is not none",
+            "'a | b is c' == 'x'",
+            "1 in [1]",
+            "inputs.n | default(3) | bytes == 'x'",
+        ] {
+            assert!(names_in(&expr(text)).is_ok(), "{text}");
+        }
+        let problem = names_in(&expr("inputs.n | byts")).unwrap_err();
+        assert_eq!(problem.to_string(), "there is no filter `byts` (did you mean `bytes`?)");
+        assert_eq!(problem.span, Some(Span { start: 21, end: 25 }));
+        assert!(names_in(&expr("inputs.n is not evne")).is_err());
+        let node = Node::from_json(json!("a | b {{ inputs.n | nope }} {{ 1 | count }}"), Span::default());
+        assert_eq!(names(&node).unwrap_err().len(), 1);
+    }
+
+    #[test]
+    fn no_error_shows_a_value() {
+        let scope = json!({"inputs": {"s": "hunter22", "l": ["hunter22"], "m": {"hunter22": 1}}});
+        let mut failed = 0;
+        for text in [
+            "inputs.s | int",
+            "inputs.s + 1",
+            "inputs.s | round",
+            "inputs.s | abs",
+            "inputs.s.x.y",
+            "inputs.s | bytes",
+            "inputs.s | count",
+            "inputs.s | duration",
+            "inputs.s()",
+            "inputs.s.upper()",
+            "inputs.l | sum",
+            "inputs.m | sort",
+            "inputs.s * 99999999999",
+            "inputs.s | float",
+            "inputs.l | join(3) | int",
+            "-inputs.s",
+            "inputs.s | fmt",
+            "inputs.s % 3",
+            "inputs.m[inputs.s].x",
+            "inputs.s in 3",
+            "inputs.m | bytes",
+            "inputs[inputs.s]",
+            "inputs.s is divisibleby('x')",
+            "inputs.s | batch('x')",
+            "inputs.s < 3",
+            "inputs.s | attr('x') | int",
+            "inputs.s | map('nope')",
+            "inputs.l | map(inputs.s)",
+            "inputs.l | select(inputs.s)",
+            "inputs.l | map(attribute=inputs.s) | sum",
+            "inputs.s | format(3)",
+            "inputs.s | replace(3)",
+            "inputs.l | dictsort",
+            "inputs.s | indent('x')",
+        ] {
+            let Err(problem) = value(&expr(text), &scope) else { continue };
+            failed += 1;
+            assert!(!problem.to_string().contains("hunter22"), "{text}: {problem}");
+        }
+        assert!(failed > 15, "only {failed}");
     }
 
     #[test]

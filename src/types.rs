@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A role that the runbook names under `roles:`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Role(pub String);
 
@@ -29,6 +29,24 @@ impl fmt::Display for Role {
     }
 }
 
+impl<'de> Deserialize<'de> for Role {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(d)?;
+        if is_name(&name) {
+            Ok(Self(name))
+        } else {
+            Err(de::Error::custom(format!("`{name}` is not the name of a role")))
+        }
+    }
+}
+
+/// Whether text is a name as ids, inputs and roles have it: `snake_case`, 64 characters at most.
+pub fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && text.len() <= 64
+}
+
 // By hand, so that the schema keeps its name: `check` holds every value of it against the runbook's roles.
 impl JsonSchema for Role {
     fn schema_name() -> Cow<'static, str> {
@@ -38,12 +56,13 @@ impl JsonSchema for Role {
         json_schema!({
             "type": "string",
             "pattern": "^[a-z][a-z0-9_]*$",
+            "maxLength": 64,
             "description": "A role that the runbook names under `roles:`"
         })
     }
 }
 
-/// The name of a bucket: 3 to 63 characters, as S3 and MinIO accept it.
+/// The name of a bucket: 3 to 63 characters, as every S3 service accepts it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct BucketName(String);
@@ -60,8 +79,7 @@ impl fmt::Display for BucketName {
     }
 }
 
-const BUCKET_PATTERN: &str =
-    r"^(?!.*\.\.)(?!([0-9]+\.){3}[0-9]+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$";
+const BUCKET_PATTERN: &str = r"^(?!.*\.\.)(?!([0-9]+\.){3}[0-9]+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$";
 
 impl TryFrom<String> for BucketName {
     type Error = String;
@@ -163,7 +181,7 @@ fn within(duration: Duration) -> Option<Period> {
 pub const REQUEST_TIMEOUT: Period = Period::secs(30);
 
 // Longer than any recovery, and short enough that adding it to a clock cannot overflow.
-const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
+const LONGEST: Duration = Duration::from_hours(3650 * 24);
 
 const PERIOD_PATTERN: &str = r"^[0-9]{1,9}(\.[0-9]{1,3})?(ms|s|m|h|d)( ?[0-9]{1,9}(\.[0-9]{1,3})?(ms|s|m|h|d))*$";
 
@@ -302,19 +320,42 @@ mod tests {
     #[test]
     fn durations_have_a_unit() {
         let period = |text| parse_period(text).map(|period| period.0.as_secs_f64());
-        for (text, seconds) in
-            [("90s", 90.0), ("10m", 600.0), ("1h 30m", 5400.0), ("1h30m", 5400.0), ("2d", 172_800.0), ("1.5h", 5400.0), ("250ms", 0.25)]
-        {
+        for (text, seconds) in [
+            ("90s", 90.0),
+            ("10m", 600.0),
+            ("1h 30m", 5400.0),
+            ("1h30m", 5400.0),
+            ("2d", 172_800.0),
+            ("1.5h", 5400.0),
+            ("250ms", 0.25),
+        ] {
             assert_eq!(period(text), Some(seconds), "{text}");
         }
-        for text in ["", "90", "-1s", "1 h", "4 hours", "1h ", " 1h", "1h  2m", "1.s", ".5s", "9999999999s", "4000d", "1M", "PT90S", "ä"] {
+        for text in [
+            "",
+            "90",
+            "-1s",
+            "1 h",
+            "4 hours",
+            "1h ",
+            " 1h",
+            "1h  2m",
+            "1.s",
+            ".5s",
+            "9999999999s",
+            "4000d",
+            "1M",
+            "PT90S",
+            "ä",
+        ] {
             assert_eq!(period(text), None, "{text}");
         }
     }
 
     #[test]
     fn sizes_are_exact() {
-        for (text, bytes) in [("0B", 0), ("1kB", 1000), ("10MiB", 10 << 20), ("1.5 GB", 1_500_000_000), ("0.5KiB", 512)] {
+        for (text, bytes) in [("0B", 0), ("1kB", 1000), ("10MiB", 10 << 20), ("1.5 GB", 1_500_000_000), ("0.5KiB", 512)]
+        {
             assert_eq!(parse_size(text), Some(bytes), "{text}");
         }
         for text in ["", "10", "MiB", "1.5B", "-1MB", "10mb", "1  MB", "999999999TiB", "1 MB "] {

@@ -27,6 +27,8 @@ pub fn bind_inputs(runbook: &Runbook, given: &Map<String, Value>) -> Result<Map<
                 Problem::error(None, format!("the input `{}` does not fit: {what}", input.name))
                     .help(format!("give it with `-i {}=…`: {}", input.name, input.description))
             }),
+            // It may name an input that is among the problems already.
+            (None, Some(default)) if !problems.is_empty() && has_template(default) => continue,
             (None, Some(default)) => default_of(input, default, &bound),
             (None, None) => Err(Problem::error(None, format!("the input `{}` is missing", input.name))
                 .help(format!("give it with `-i {}=…`: {}", input.name, input.description))),
@@ -42,9 +44,12 @@ pub fn bind_inputs(runbook: &Runbook, given: &Map<String, Value>) -> Result<Map<
 /// A default may be a template over the inputs above it.
 fn default_of(input: &Input, default: &Node, above: &Map<String, Value>) -> Result<Value, Problem> {
     let node = template::render(default, &json!({"inputs": above}))?;
-    value_of(input, &node.to_json()).map_err(|what| {
-        Problem::error(default.span, format!("the default of `{}` does not fit: {what}", input.name))
-    })
+    value_of(input, &node.to_json())
+        .map_err(|what| Problem::error(default.span, format!("the default of `{}` does not fit: {what}", input.name)))
+}
+
+fn has_template(node: &Node) -> bool {
+    template::names(node).is_ok_and(|names| !names.is_empty())
 }
 
 /// One value as the type of its input, within the limits. The error never shows the value of a secret input.
@@ -60,16 +65,12 @@ fn typed(r#type: InputType, value: &Value) -> Result<Value, String> {
     let text = value.as_str();
     let typed = match r#type {
         InputType::String => text.map(Value::from),
-        InputType::Integer => {
-            value.as_i64().or_else(|| text.and_then(|text| text.parse().ok())).map(Value::from)
-        }
+        InputType::Integer => value.as_i64().or_else(|| text.and_then(|text| text.parse().ok())).map(Value::from),
         InputType::Number => match text {
             Some(text) => text.parse::<f64>().ok().filter(|x| x.is_finite()).map(Value::from),
             None => value.is_number().then(|| value.clone()),
         },
-        InputType::Boolean => {
-            value.as_bool().or_else(|| text.and_then(|text| text.parse().ok())).map(Value::from)
-        }
+        InputType::Boolean => value.as_bool().or_else(|| text.and_then(|text| text.parse().ok())).map(Value::from),
         InputType::Duration => match text {
             Some(text) => parse_period(text),
             None => serde_json::from_value(value.clone()).ok(),
@@ -85,7 +86,9 @@ fn typed(r#type: InputType, value: &Value) -> Result<Value, String> {
             None => None,
         },
         InputType::List => match value {
-            Value::Array(items) if items.iter().all(|item| !item.is_array() && !item.is_object() && !item.is_null()) => {
+            Value::Array(items)
+                if items.iter().all(|item| !item.is_array() && !item.is_object() && !item.is_null()) =>
+            {
                 Some(value.clone())
             }
             // Given once on the command line.
@@ -99,7 +102,8 @@ fn typed(r#type: InputType, value: &Value) -> Result<Value, String> {
 fn limited(input: &Input, value: Value) -> Result<Value, String> {
     let items = value.as_array().map_or(std::slice::from_ref(&value), Vec::as_slice);
     for item in items {
-        let one_of: Vec<Value> = input.one_of.iter().filter_map(|node| typed_item(input.r#type, &node.to_json())).collect();
+        let one_of: Vec<Value> =
+            input.one_of.iter().filter_map(|node| typed_item(input.r#type, &node.to_json())).collect();
         if !one_of.is_empty() && !one_of.contains(item) {
             let known: Vec<String> = one_of.iter().map(|one| format!("`{}`", plain(one))).collect();
             return Err(format!("`{}` is not one of {}", plain(item), known.join(", ")));
@@ -156,7 +160,9 @@ fn plain(value: &Value) -> String {
 
 fn shown(r#type: InputType, n: f64) -> String {
     match r#type {
-        InputType::Duration => serde_json::from_value(json!(n)).map_or_else(|_| n.to_string(), |period: Period| period.to_string()),
+        InputType::Duration => {
+            serde_json::from_value(json!(n)).map_or_else(|_| n.to_string(), |period: Period| period.to_string())
+        }
         InputType::Size => format!("{n} bytes"),
         InputType::String
         | InputType::Integer
@@ -219,7 +225,8 @@ mod tests {
             e: {type: string, enum: [fast, slow], description: How}, \
             p: {type: string, pattern: '^[a-z]+$', description: Letters}, \
             bucket: {type: bucket, description: Bucket to rebuild}}";
-        let problems = bind(inputs, json!({"n": "0", "d": "2h", "e": "fats", "p": "A1", "bukcet": "docs"})).unwrap_err();
+        let problems =
+            bind(inputs, json!({"n": "0", "d": "2h", "e": "fats", "p": "A1", "bukcet": "docs"})).unwrap_err();
         assert_eq!(
             problems,
             [
@@ -235,8 +242,10 @@ mod tests {
 
     #[test]
     fn defaults_may_use_the_inputs_above() {
-        let inputs = "{a: {type: bucket, description: A}, b: {type: string, default: '{{ inputs.a }}-copy', description: B}}";
+        let inputs =
+            "{a: {type: bucket, description: A}, b: {type: string, default: '{{ inputs.a }}-copy', description: B}}";
         assert_eq!(bind(inputs, json!({"a": "docs"})).unwrap(), json!({"a": "docs", "b": "docs-copy"}));
+        assert_eq!(bind(inputs, json!({})).unwrap_err().len(), 1, "what is missing is said once");
     }
 
     #[test]

@@ -4,7 +4,10 @@ use schemars::{JsonSchema, Schema, schema_for};
 use serde_json::{Value, json};
 
 use super::{InputType, OnFailure};
-use crate::event::RunbookKind;
+use crate::{event::RunbookKind, failure::Class};
+
+/// The failures that may be tried again; a refused request never is.
+pub(super) const RETRIED: [Class; 3] = [Class::Unreachable, Class::TimedOut, Class::Throttled];
 
 /// One key of a mapping.
 pub struct Key {
@@ -25,10 +28,16 @@ pub const RUNBOOK: &[Key] = &[
     optional("inputs", "The values a run is given, by name", || named("Input")),
     optional("roles", "The sites a run works on, by the name that the steps use", || named("RoleEntry")),
     optional("objectives", "What the run is measured against", || shared("Objectives")),
-    needed("steps", "The steps, in order", || json!({"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/Step"}})),
-    optional("finally", "Steps that always run at the end, also after a failure or Ctrl-C", || {
-        json!({"type": "array", "items": {"$ref": "#/$defs/Step"}})
-    }),
+    needed(
+        "steps",
+        "The steps, in order",
+        || json!({"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/Step"}}),
+    ),
+    optional(
+        "finally",
+        "Steps that always run at the end, also after a failure or Ctrl-C",
+        || json!({"type": "array", "items": {"$ref": "#/$defs/Step"}}),
+    ),
 ];
 
 /// An entry of `inputs:`.
@@ -52,33 +61,43 @@ pub const OBJECTIVES: &[Key] =
 
 /// An entry of `steps:` or `finally:`.
 pub const STEP: &[Key] = &[
-    needed("id", "Unique; later steps read the output as `steps.<id>.<field>`, and `steps.<id>.verdict` and `.ran`", || {
-        shared("Name")
-    }),
+    needed(
+        "id",
+        "Unique; later steps read the output as `steps.<id>.<field>`, and `steps.<id>.verdict` and `.ran`",
+        || shared("Name"),
+    ),
     needed("uses", "The step kind", text),
     optional("with", "The kind's parameters", || json!({"type": "object"})),
     optional("title", "One line for people; by default the kind describes itself", text),
     optional("when", "The step is skipped when this is false", || shared("Expression")),
     optional("retry", "When and how often a failed attempt is followed by another", || shared("Retry")),
     optional("until", "Repeat a reading step until something holds", || shared("Until")),
-    optional("timeout", "The limit of one attempt; longer than a request's own 30 s", || shared("Period")),
+    optional("timeout", "The limit of one attempt; longer than the limit of one request, 30s", || shared("Period")),
     optional("deadline", "The limit of the step over all its attempts", || shared("Period")),
-    optional("expect", "What must be true of `out`, the step's output, besides the kind's own verdict", || {
-        json!({"type": "array", "items": {"$ref": "#/$defs/Expression"}})
-    }),
+    optional(
+        "expect",
+        "What must be true of `out`, the step's output, besides the kind's own verdict",
+        || json!({"type": "array", "items": {"$ref": "#/$defs/Expression"}}),
+    ),
     optional("on_failure", "What a failure of this step means for those after it", schema_of::<OnFailure>),
 ];
 
 /// `retry:` of a step.
 pub const RETRY: &[Key] = &[
-    needed("attempts", "Attempts in all, the first one included", || {
-        json!({"type": "integer", "minimum": 1, "maximum": 1000})
+    needed(
+        "attempts",
+        "Attempts in all, the first one included",
+        || json!({"type": "integer", "minimum": 1, "maximum": 1000}),
+    ),
+    optional("interval", "The wait before the second attempt (5s); it doubles each time, with jitter", || {
+        shared("Period")
     }),
-    optional("interval", "The wait before the second attempt (5s); it doubles each time, with jitter", || shared("Period")),
     optional("max_interval", "The longest wait (1m)", || shared("Period")),
-    optional("on", "The failures that are tried again; the default is all three", || {
-        json!({"type": "array", "minItems": 1, "items": {"enum": ["unreachable", "timed_out", "throttled"]}})
-    }),
+    optional(
+        "on",
+        "The failures that are tried again; the default is all three",
+        || json!({"type": "array", "minItems": 1, "items": {"enum": RETRIED}}),
+    ),
 ];
 
 /// `until:` of a step.

@@ -14,7 +14,7 @@ use crate::{
     failure::Class,
     problem::{Problem, Span, did_you_mean},
     tree::{Node, Value},
-    types::{Period, REQUEST_TIMEOUT, Role},
+    types::{Period, REQUEST_TIMEOUT, Role, is_name},
 };
 
 /// Reads the model out of the tree: envelope keys by hand, each problem at its place, all of them at once.
@@ -64,11 +64,14 @@ pub(crate) fn gather(root: &Node, problems: &mut Vec<Problem>) -> Runbook {
 fn mapping(node: &Node, what: &str, known: &[Key], problems: &mut Vec<Problem>) {
     let Value::Map(entries) = &node.value else {
         let names: Vec<&str> = known.iter().filter(|key| key.required).map(|key| key.name).collect();
-        let mut problem = Problem::error(node.span, format!("{what} is a mapping, found {}", node.sort()));
-        if !names.is_empty() {
-            problem = problem.help(format!("it needs `{}`", names.join("`, `")));
-        }
-        return problems.push(problem);
+        let known: Vec<&str> = known.iter().map(|key| key.name).collect();
+        let help = if names.is_empty() {
+            format!("it takes `{}`", known.join("`, `"))
+        } else {
+            format!("it needs `{}`", names.join("`, `"))
+        };
+        return problems
+            .push(Problem::error(node.span, format!("{what} is a mapping, found {}", node.sort())).help(help));
     };
     for (key, _) in entries {
         match key.as_str() {
@@ -81,7 +84,10 @@ fn mapping(node: &Node, what: &str, known: &[Key], problems: &mut Vec<Problem>) 
         }
     }
     for key in known.iter().filter(|key| key.required && node.get(key.name).is_none()) {
-        problems.push(Problem::error(node.span, format!("missing key `{}`", key.name)).help(format!("{}: {}", key.name, key.about)));
+        problems.push(
+            Problem::error(node.span, format!("missing key `{}`", key.name))
+                .help(format!("{}: {}", key.name, key.about)),
+        );
     }
 }
 
@@ -94,7 +100,8 @@ fn period(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<Period>
     let value = node.get(key)?;
     if value.as_str().is_some_and(|text| text.contains("{{")) {
         problems.push(
-            Problem::error(value.span, format!("`{key}` takes no template")).help("write the duration itself, e.g. `10m`"),
+            Problem::error(value.span, format!("`{key}` takes no template"))
+                .help("write the duration itself, e.g. `10m`"),
         );
         return None;
     }
@@ -110,7 +117,10 @@ fn entries<T>(
 ) -> Vec<T> {
     let Some(node) = root.get(key) else { return Vec::new() };
     if !matches!(node.value, Value::Map(_)) {
-        problems.push(Problem::error(node.span, format!("`{key}` is a mapping from names, found {}", node.sort())));
+        problems.push(
+            Problem::error(node.span, format!("`{key}` is a mapping from names, found {}", node.sort()))
+                .help("write `name: { description: … }` for each"),
+        );
     }
     let mut all = Vec::new();
     for (key, value) in node.entries() {
@@ -126,13 +136,11 @@ fn name(node: &Node, problems: &mut Vec<Problem>) -> Option<String> {
         problems.push(Problem::error(node.span, format!("expected a name, found {}", node.sort())).help("quote it"));
         return None;
     };
-    let fits = text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-        && text.len() <= 64;
-    if !fits {
-        problems.push(Problem::error(node.span, format!("`{text}` is not a name")).help(
-            "names are `snake_case`: a-z, 0-9 and `_`, a letter first, 64 characters at most",
-        ));
+    if !is_name(text) {
+        problems.push(
+            Problem::error(node.span, format!("`{text}` is not a name"))
+                .help("names are `snake_case`: a-z, 0-9 and `_`, a letter first, 64 characters at most"),
+        );
     }
     Some(text.into())
 }
@@ -149,7 +157,9 @@ fn input(name: &str, node: &Node, problems: &mut Vec<Problem>) -> Input {
         None => Vec::new(),
         Some((Value::List(items), _)) if !items.is_empty() => items.clone(),
         Some((_, span)) => {
-            problems.push(Problem::error(span, "`enum` is a list of the values accepted"));
+            problems.push(
+                Problem::error(span, "`enum` is a list of the values accepted").help("e.g. `enum: [fast, slow]`"),
+            );
             Vec::new()
         }
     };
@@ -157,7 +167,7 @@ fn input(name: &str, node: &Node, problems: &mut Vec<Problem>) -> Input {
     if let (Some(text), Some(value)) = (&pattern, node.get("pattern"))
         && let Err(e) = regex_lite::Regex::new(text)
     {
-        problems.push(Problem::error(value.span, format!("not a regular expression: {e}")));
+        problems.push(Problem::error(value.span, format!("not a regular expression: {e}")).help("e.g. `^[a-z]+$`"));
         pattern = None;
     }
     Input {
@@ -193,7 +203,10 @@ fn step(node: &Node, problems: &mut Vec<Problem>) -> StepSpec {
     let with = match node.get("with") {
         Some(with) if matches!(with.value, Value::Map(_)) => Some(with.clone()),
         Some(with) => {
-            problems.push(Problem::error(with.span, format!("`with` is a mapping, found {}", with.sort())));
+            problems.push(
+                Problem::error(with.span, format!("`with` is a mapping, found {}", with.sort()))
+                    .help("give the parameters by name, e.g. `with: { bucket: docs }`"),
+            );
             None
         }
         None => None,
@@ -218,8 +231,11 @@ fn step(node: &Node, problems: &mut Vec<Problem>) -> StepSpec {
         && deadline < timeout
     {
         problems.push(
-            Problem::error(node.get("deadline").map(|value| value.span), "the deadline ends before the first attempt's timeout")
-                .help("the deadline covers all attempts: make it the longer one"),
+            Problem::error(
+                node.get("deadline").map(|value| value.span),
+                "the deadline ends before the first attempt's timeout",
+            )
+            .help("the deadline covers all attempts: make it the longer one"),
         );
     }
     StepSpec {
@@ -256,7 +272,10 @@ fn expression(key: &str, node: &Node, problems: &mut Vec<Problem>) -> Option<Exp
         return Some(Expr { text: text.into(), span: node.span });
     }
     let bare = text.trim().strip_prefix("{{").and_then(|text| text.strip_suffix("}}")).map(str::trim);
-    let help = bare.map_or_else(|| "`when`, `expect` and `until` are bare expressions".into(), |bare| format!("write it without braces: `{bare}`"));
+    let help = bare.map_or_else(
+        || "`when`, `expect` and `until` are bare expressions".into(),
+        |bare| format!("write it without braces: `{bare}`"),
+    );
     problems.push(Problem::error(node.span, format!("`{key}` is a bare expression, not a template")).help(help));
     let bare = bare.filter(|bare| !bare.contains("{{"))?;
     let at = text.find(bare).unwrap_or(0);
@@ -268,9 +287,7 @@ fn expression(key: &str, node: &Node, problems: &mut Vec<Problem>) -> Option<Exp
 fn expect(step: &Node, problems: &mut Vec<Problem>) -> Vec<Expr> {
     match step.get("expect").map(|node| (&node.value, node)) {
         None => Vec::new(),
-        Some((Value::List(items), _)) => {
-            items.iter().filter_map(|item| expression("expect", item, problems)).collect()
-        }
+        Some((Value::List(items), _)) => items.iter().filter_map(|item| expression("expect", item, problems)).collect(),
         Some((_, node)) => {
             problems.push(
                 Problem::error(node.span, format!("`expect` is a list of expressions, found {}", node.sort()))
@@ -298,17 +315,16 @@ fn retry(node: &Node, problems: &mut Vec<Problem>) -> Option<Retry> {
         let span = node.get("max_interval").map(|node| node.span);
         problems.push(Problem::error(span, "`max_interval` is shorter than `interval`").help("make it the longer one"));
     }
+    let on = node.get("on").map_or_else(|| keys::RETRIED.to_vec(), |list| classes(list, problems));
     Some(Retry {
         span: node.span,
         attempts: attempts?,
         interval,
         // A long first wait lengthens the default of the longest one.
         max_interval: longest.unwrap_or(Period::secs(60).max(interval)),
-        on: node.get("on").map_or_else(|| RETRIED.to_vec(), |list| classes(list, problems)),
+        on,
     })
 }
-
-const RETRIED: [Class; 3] = [Class::Unreachable, Class::TimedOut, Class::Throttled];
 
 fn classes(list: &Node, problems: &mut Vec<Problem>) -> Vec<Class> {
     let Value::List(items) = &list.value else {
@@ -319,7 +335,10 @@ fn classes(list: &Node, problems: &mut Vec<Problem>) -> Vec<Class> {
         return Vec::new();
     };
     if items.is_empty() {
-        problems.push(Problem::error(list.span, "nothing would ever be tried again").help("name at least one class, or leave `on` out"));
+        problems.push(
+            Problem::error(list.span, "nothing would ever be tried again")
+                .help("name at least one class, or leave `on` out"),
+        );
     }
     let mut classes = Vec::new();
     for item in items {

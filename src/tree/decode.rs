@@ -3,7 +3,7 @@
 use std::{fmt, slice};
 
 use serde::de::{
-    self, DeserializeSeed, Deserializer, Error, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor,
+    DeserializeSeed, Deserializer, Error, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor,
     value::MapAccessDeserializer,
 };
 
@@ -67,7 +67,8 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
                 visitor.visit_enum(MapAccessDeserializer::new(Entries { rest: entries.iter(), value: None }))
             }
             Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::List(_) | Value::Map(_) => {
-                Err(Problem::error(None, format!("expected one of `{}`, found {}", variants.join("`, `"), self.0.sort())))
+                let what = format!("expected one of `{}`, found {}", variants.join("`, `"), self.0.sort());
+                Err(Problem::error(None, what).help("write one of these names"))
             }
         };
         decoded.map_err(|problem: Problem| problem.or_at(self.0.span))
@@ -117,25 +118,27 @@ impl Error for Problem {
         Self::error(None, what.to_string())
     }
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::error(None, format!("expected {}, found {}", humane(expected), sort(found)))
+        let expected = humane(expected);
+        Self::error(None, format!("expected {expected}, found {}", sort(found))).help(how_to_write(&expected))
     }
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         Self::invalid_type(found, expected)
     }
     fn invalid_length(length: usize, expected: &dyn Expected) -> Self {
-        Self::error(None, format!("expected {}, found {length} entries", humane(expected)))
+        Self::error(None, format!("expected {}, found {length} entries", humane(expected))).help("add or remove some")
     }
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        Self::error(None, format!("unknown value `{variant}`")).maybe_help(did_you_mean(variant, expected.iter().copied()))
+        Self::error(None, format!("unknown value `{variant}`"))
+            .maybe_help(did_you_mean(variant, expected.iter().copied()))
     }
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
         Self::error(None, format!("unknown key `{field}`")).maybe_help(did_you_mean(field, expected.iter().copied()))
     }
     fn missing_field(field: &'static str) -> Self {
-        Self::error(None, format!("missing key `{field}`"))
+        Self::error(None, format!("missing key `{field}`")).help("add it to this mapping")
     }
     fn duplicate_field(field: &'static str) -> Self {
-        Self::error(None, format!("the key `{field}` is here twice"))
+        Self::error(None, format!("the key `{field}` is here twice")).help("keep one of them")
     }
 }
 
@@ -151,6 +154,19 @@ fn humane(expected: &dyn Expected) -> String {
         "a sequence" => "a list".into(),
         _ if text.starts_with("struct ") || text == "a map" => "a mapping".into(),
         _ => text,
+    }
+}
+
+/// What to write where a value of a sort is expected.
+pub(crate) fn how_to_write(expected: &str) -> &'static str {
+    match expected {
+        _ if expected.starts_with("a duration") => "write numbers with units: `ms`, `s`, `m`, `h` or `d`",
+        _ if expected.starts_with("a whole number") => "write a number without quotes, e.g. `3`",
+        _ if expected.starts_with("a number") => "write a number without quotes, e.g. `0.5`",
+        _ if expected.starts_with("true or false") => "write `true` or `false` without quotes",
+        _ if expected.starts_with("a list") => "write a list, e.g. `[a, b]`",
+        _ if expected.starts_with("a mapping") => "write a mapping, e.g. `{ key: value }`",
+        _ => "write text here; in quotes, when it looks like something else",
     }
 }
 
@@ -212,12 +228,28 @@ mod tests {
         let case = |text: &str, what: &str, at: &str| assert_eq!(problem(text), (what.into(), at.into()));
         case("{nmae: x}", "unknown key `nmae` (did you mean `name`?)", "nmae");
         case("{name: 7}", "expected text, found a whole number (quote it)", "7");
-        case("{name: x, limit: -1}", "expected a whole number, 0 or more, found `-1`", "-1");
-        case("{name: x, limit: lots}", "expected a whole number, 0 or more, found `lots`", "lots");
+        case(
+            "{name: x, limit: -1}",
+            "expected a whole number, 0 or more, found `-1` (write a number without quotes, e.g. `3`)",
+            "-1",
+        );
+        case(
+            "{name: x, limit: lots}",
+            "expected a whole number, 0 or more, found `lots` (write a number without quotes, e.g. `3`)",
+            "lots",
+        );
         case("{name: x, mode: fats}", "unknown value `fats` (did you mean `fast`?)", "fats");
-        case("{name: x, mode: 3}", "expected one of `fast`, `slow`, found a whole number", "3");
-        case("{name: x, wait: 'soon'}", "expected a duration such as `90s`, `10m` or `4h`, found `soon`", "soon");
-        case("{limit: 1}", "missing key `name`", "{limit: 1}");
+        case(
+            "{name: x, mode: 3}",
+            "expected one of `fast`, `slow`, found a whole number (write one of these names)",
+            "3",
+        );
+        case(
+            "{name: x, wait: 'soon'}",
+            "expected a duration such as `90s`, `10m` or `4h`, found `soon` (write numbers with units: `ms`, `s`, `m`, `h` or `d`)",
+            "soon",
+        );
+        case("{limit: 1}", "missing key `name` (add it to this mapping)", "{");
     }
 
     #[test]
