@@ -93,14 +93,14 @@ impl Step for BucketPrepare {
         let target = cx.claim(&self.target, self.there())?;
         let created = !target.bucket_exists(self.there()).await?;
         if created {
-            self.say(cx, format!("bucket `{}` is missing on {}: creating it", self.there(), self.target));
+            say(cx, format!("bucket `{}` is missing on {}: creating it", self.there(), self.target));
             let (bucket, object_lock) = (self.there().clone(), wanted.lock.is_some());
             target.change("create", |_| CreateBucket { bucket, object_lock }).await?;
         }
         let before = differences(&wanted, &settings(&target, self.there()).await?);
         for difference in &before {
             let Difference { setting, source, target, .. } = difference;
-            self.say(cx, format!("{}: {target} on {}, {source} on {}", name(*setting), self.target, self.source));
+            say(cx, format!("{}: {target} on {}, {source} on {}", name(*setting), self.target, self.source));
         }
         let mut changed = Vec::new();
         for difference in before.iter().filter(|d| self.may(d)) {
@@ -138,10 +138,6 @@ impl Step for BucketPrepare {
 impl BucketPrepare {
     fn there(&self) -> &BucketName {
         self.target_bucket.as_ref().unwrap_or(&self.bucket)
-    }
-
-    fn say(&self, cx: &Cx<Changes>, what: String) {
-        cx.progress(Progress { what, ..Progress::default() });
     }
 
     fn may(&self, difference: &Difference) -> bool {
@@ -198,6 +194,10 @@ impl BucketPrepare {
         };
         Finding::new(name(*setting).replace(' ', "_"), text).remedy(remedy)
     }
+}
+
+fn say(cx: &Cx<Changes>, what: String) {
+    cx.progress(Progress { what, ..Progress::default() });
 }
 
 /// The settings of a bucket that a replica must share.

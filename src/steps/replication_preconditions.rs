@@ -97,6 +97,8 @@ pub(crate) struct Check {
     remedy: Option<String>,
     /// Why it does not count, if it is waived.
     waived: Option<String>,
+    /// The check that must hold before this one can.
+    because: Option<CheckId>,
 }
 
 impl Step for ReplicationPreconditions {
@@ -134,19 +136,17 @@ impl Step for ReplicationPreconditions {
     }
 
     fn findings(&self, output: &Output) -> Vec<Finding> {
-        // While a site is down, what could not be asked of it says nothing new.
-        let down = output.checks.iter().any(|c| c.id == CheckId::SiteOnline && c.counts());
+        // What only follows from another finding would bury it.
+        let follows = |check: &Check| {
+            check
+                .because
+                .is_some_and(|id| output.checks.iter().any(|c| c.id == id && c.because.is_none() && c.counts()))
+        };
         output
             .checks
             .iter()
-            .filter(|c| c.counts() && !(down && c.verdict == Outcome::Unknown))
-            .map(|c| {
-                let text = match c.verdict {
-                    Outcome::Unknown => format!("cannot be told: {}", c.detail),
-                    Outcome::Pass | Outcome::Warn | Outcome::Fail => c.detail.clone(),
-                };
-                Finding { id: c.id.as_str().to_owned(), text, remedy: c.remedy.clone() }
-            })
+            .filter(|c| c.counts() && !follows(c))
+            .map(|c| Finding { id: c.id.as_str().to_owned(), text: c.detail.clone(), remedy: c.remedy.clone() })
             .collect()
     }
 }
@@ -172,7 +172,8 @@ impl ReplicationPreconditions {
     }
 
     fn check(&self, entry: &Entry, facts: &Facts, accepted: &BTreeMap<String, String>) -> Check {
-        let Said { outcome, detail, remedy, severity } = (entry.check)(facts).unwrap_or_else(|way_out| way_out);
+        let Said { outcome, detail, remedy, severity, because } =
+            (entry.check)(facts).unwrap_or_else(|way_out| way_out);
         // What holds needs no waiver.
         let waivable = matches!(outcome, Outcome::Fail | Outcome::Unknown);
         let waived = accepted
@@ -187,6 +188,8 @@ impl ReplicationPreconditions {
             detail,
             remedy: remedy.filter(|_| outcome != Outcome::Pass),
             waived,
+            // No check follows from itself.
+            because: because.filter(|id| *id != entry.id),
         }
     }
 }
@@ -265,14 +268,22 @@ mod tests {
         let before = step(serde_json::json!({"before_prepare": true}));
         assert_eq!(found(&before, &lost_target(true), &[]), Vec::<String>::new());
         let after = found(&step(serde_json::json!({})), &lost_target(false), &[]);
-        assert!(after.contains(&"versioning_enabled".to_owned()), "{after:?}");
+        assert_eq!(after, ["versioning_enabled"]);
+    }
+
+    #[test]
+    fn what_follows_from_a_finding_is_not_one_itself() {
+        let bare = Facts { replication: Ok(None), ..facts() };
+        assert_eq!(found(&step(serde_json::json!({})), &bare, &[]), ["replication_configured"]);
+        let waived = found(&step(serde_json::json!({})), &bare, &[("replication_configured", "by hand")]);
+        assert_eq!(waived.len(), 4, "{waived:?}");
     }
 
     #[test]
     fn waived_checks_are_shown_and_do_not_count() {
         let mut mixed = facts();
         mixed.target.info.as_mut().unwrap().nodes[0].release = "older".into();
-        mixed.replication_check = Some(Err(refused("RemoteTargetNotVersionedError", 400)));
+        mixed.replication_check = Some(Err(refused("InvalidRequest", 400)));
         let plain = step(serde_json::json!({}));
         assert_eq!(found(&plain, &mixed, &[]), ["versions_match", "target_credentials"]);
         let ignoring = step(serde_json::json!({"ignore": ["versions_match"]}));

@@ -49,6 +49,8 @@ pub(crate) struct Output {
 /// Replication as one site sees it. Its counters live in the memory of the server, since its start.
 #[derive(Debug, Default, Serialize, JsonSchema)]
 pub(crate) struct Side {
+    /// The bucket exists on this site.
+    bucket_exists: bool,
     /// The bucket has replication rules on this site.
     configured: bool,
     /// Versions that wait in the queue now.
@@ -143,13 +145,17 @@ impl Step for ReplicationStatus {
 }
 
 async fn side(site: &Site<Reads>, bucket: &BucketName) -> Result<Side, Failure> {
-    if site.replication(bucket).await?.is_none() {
+    if !site.bucket_exists(bucket).await? {
         return Ok(Side::default());
+    }
+    if site.replication(bucket).await?.is_none() {
+        return Ok(Side { bucket_exists: true, ..Side::default() });
     }
     let (metrics, targets) = tokio::try_join!(site.replication_metrics(bucket), site.remote_targets(bucket))?;
     let sum = metrics.get("").cloned().unwrap_or_default();
     let links = targets.iter().map(|t| link(t, metrics.get(&t.arn))).collect();
     Ok(Side {
+        bucket_exists: true,
         configured: true,
         queued_count: sum.queued_count,
         queued_bytes: sum.queued_bytes,

@@ -135,15 +135,15 @@ fn sorted(versioning: &Versioning) -> Versioning {
     versioning
 }
 
-pub(in crate::steps) fn versioning_text(versioning: &Versioning) -> String {
-    let mut text = if versioning.enabled { "enabled" } else { "off" }.to_owned();
+fn versioning_text(versioning: &Versioning) -> String {
+    let mut parts = vec![if versioning.enabled { "enabled" } else { "off" }.to_owned()];
     if !versioning.excluded_prefixes.is_empty() {
-        text += &format!(", without the prefixes {}", versioning.excluded_prefixes.join(", "));
+        parts.push(format!("without the prefixes {}", versioning.excluded_prefixes.join(", ")));
     }
     if versioning.exclude_folders {
-        text += ", without folders";
+        parts.push("without folders".to_owned());
     }
-    text
+    parts.join(", ")
 }
 
 fn retention_text(retention: Option<&Retention>) -> String {
@@ -155,7 +155,7 @@ fn retention_text(retention: Option<&Retention>) -> String {
     }
 }
 
-pub(in crate::steps) fn encryption_text(encryption: Option<&Encryption>) -> String {
+fn encryption_text(encryption: Option<&Encryption>) -> String {
     match (encryption, key_of(encryption)) {
         (None, _) => "none".into(),
         (Some(e), None) => e.algorithm.clone(),

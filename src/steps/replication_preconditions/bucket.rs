@@ -60,7 +60,11 @@ pub(super) fn object_lock_matches(facts: &Facts) -> Answer {
     let (source, target) = (&facts.source, &facts.target);
     let here = facts.of_bucket(source, &source.lock, "object lock")?.is_some();
     if target.bucket_missing() {
-        return Ok(if here { lost(facts) } else { lost_without_lock(facts) });
+        return Ok(match (facts.asked.before_prepare, here) {
+            (true, true) => lost(facts),
+            (true, false) => pass("off on the source, and the target's bucket is still to be made"),
+            (false, _) => facts.without_bucket(target, "object lock"),
+        });
     }
     let there = facts.of(target, &target.lock, "object lock")?.is_some();
     match (here, there) {
@@ -81,16 +85,9 @@ pub(super) fn object_lock_matches(facts: &Facts) -> Answer {
     }
 }
 
-fn lost_without_lock(facts: &Facts) -> Said {
-    if facts.asked.before_prepare {
-        return pass("the source bucket has no object lock, and the target's bucket is still to be made");
-    }
-    lost(facts)
-}
-
 pub(super) fn retention_matches(facts: &Facts) -> Answer {
     let (source, target) = settings(facts, "default retention")?;
-    setting_matches(facts, &source, &target, Setting::Retention, "default retention")
+    Ok(setting_matches(facts, &source, &target, Setting::Retention, "default retention"))
 }
 
 /// Whether one setting is equal on both sites; before `bucket.prepare`, what that will put right only warns.
@@ -100,14 +97,14 @@ pub(super) fn setting_matches(
     target: &Settings,
     setting: Setting,
     name: &str,
-) -> Answer {
+) -> Said {
     let Some(difference) = differences(source, target).into_iter().find(|d| d.setting == setting) else {
-        return Ok(pass(format!("the same {name} on both sites")));
+        return pass(format!("the same {name} on both sites"));
     };
     let Difference { source: here, target: there, cure, .. } = &difference;
     let detail = format!("{name} is `{here}` on the source and `{there}` on the target");
     let place = format!("{}/{}", facts.target.alias, facts.asked.target_bucket);
-    Ok(match cure {
+    match cure {
         Cure::Align if facts.asked.before_prepare => warn(detail, "`bucket.prepare` aligns it"),
         Cure::Align => {
             fail(detail, format!("`bucket.prepare` aligns it; by hand: `mc retention`, `mc encrypt` on {place}"))
@@ -117,7 +114,7 @@ pub(super) fn setting_matches(
             format!("raise the source, or lower {place} (`bucket.prepare` with `allow_weaker: true`)"),
         ),
         Cure::Fixed | Cure::Source => fail(detail, "see the check `object_lock_matches`"),
-    })
+    }
 }
 
 /// Settings of both buckets.
@@ -169,7 +166,10 @@ pub(super) fn lifecycle_safe(facts: &Facts) -> Answer {
     let shared = |rule: &crate::site::s3::LifecycleRule| {
         ours.is_ok_and(|all| {
             all.iter().any(|r| {
-                r.enabled && r.prefix == rule.prefix && rule.removes.iter().all(|what| r.removes.contains(what))
+                r.enabled
+                    && r.prefix == rule.prefix
+                    && r.tags == rule.tags
+                    && rule.removes.iter().all(|what| r.removes.contains(what))
             })
         })
     };
@@ -281,6 +281,7 @@ mod tests {
             enabled: true,
             prefix: String::new(),
             removes: vec!["current versions after 30 days".into()],
+            ..LifecycleRule::default()
         };
         let mut expiring = facts();
         expiring.target.lifecycle = Ok(vec![rule.clone()]);

@@ -32,22 +32,36 @@ pub(super) struct Said {
     pub(super) remedy: Option<String>,
     /// Instead of the severity of the list, where it depends on the facts.
     pub(super) severity: Option<Severity>,
+    /// The check that has to hold before this one can.
+    pub(super) because: Option<CheckId>,
+}
+
+impl Said {
+    pub(super) fn because(self, id: CheckId) -> Self {
+        Self { because: Some(id), ..self }
+    }
 }
 
 /// A check's answer; `Err` is only the short way out when a fact that it needs is missing.
 pub(super) type Answer = Result<Said, Said>;
 
 pub(super) fn pass(detail: impl Into<String>) -> Said {
-    Said { outcome: Outcome::Pass, detail: detail.into(), remedy: None, severity: None }
+    Said { outcome: Outcome::Pass, detail: detail.into(), remedy: None, severity: None, because: None }
 }
 pub(super) fn warn(detail: impl Into<String>, remedy: impl Into<String>) -> Said {
-    Said { outcome: Outcome::Warn, detail: detail.into(), remedy: Some(remedy.into()), severity: None }
+    Said { outcome: Outcome::Warn, detail: detail.into(), remedy: Some(remedy.into()), severity: None, because: None }
 }
 pub(super) fn fail(detail: impl Into<String>, remedy: impl Into<String>) -> Said {
-    Said { outcome: Outcome::Fail, detail: detail.into(), remedy: Some(remedy.into()), severity: None }
+    Said { outcome: Outcome::Fail, detail: detail.into(), remedy: Some(remedy.into()), severity: None, because: None }
 }
 pub(super) fn unknown(detail: impl Into<String>, remedy: impl Into<String>) -> Said {
-    Said { outcome: Outcome::Unknown, detail: detail.into(), remedy: Some(remedy.into()), severity: None }
+    Said {
+        outcome: Outcome::Unknown,
+        detail: detail.into(),
+        remedy: Some(remedy.into()),
+        severity: None,
+        because: None,
+    }
 }
 
 /// One line of the list.

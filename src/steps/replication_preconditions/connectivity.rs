@@ -1,12 +1,15 @@
-//! Whether both sites answer, are MinIO, are well, agree on the time, and the source reaches the target.
+//! Whether both sites answer, run `MinIO`, are well, agree on the time, and the source reaches the target.
 
 use super::{
-    checks::{Answer, Said, Severity, fail, pass, unknown, warn},
+    checks::{Answer, CheckId, Said, Severity, fail, pass, unknown, warn},
     facts::{Fact, Facts, SiteFacts},
     need::denied,
     rules::registered,
 };
-use crate::failure::{Class, Failure};
+use crate::{
+    failure::{Class, Failure},
+    steps::site_check::bad_credentials,
+};
 
 /// Beyond this, signed requests are refused by both sites.
 const SKEW_BREAKS: f64 = 15.0 * 60.0;
@@ -95,7 +98,8 @@ pub(super) fn minio_server(facts: &Facts) -> Answer {
 fn knows_no_call(failure: &Failure) -> bool {
     failure.class() == Some(Class::Refused)
         && !denied(failure)
-        && matches!(failure.status(), Some(200 | 405 | 426 | 501))
+        // An answer that is no answer to this call has no status of a refusal.
+        && matches!(failure.status(), None | Some(405 | 426 | 501))
 }
 
 pub(super) fn versions_match(facts: &Facts) -> Answer {
@@ -158,8 +162,8 @@ pub(super) fn target_online(facts: &Facts) -> Answer {
                 ),
             )),
             Blame::Credentials => Ok(pass("the target answers the source, and refuses it")),
-            Blame::Other => Ok(pass("the target answers the source")),
-            Blame::Unclear => Ok(unasked(why)),
+            Blame::Other(_) => Ok(pass("the target answers the source, as far as it was asked")),
+            Blame::Unclear => Ok(unasked(facts, why)),
         },
     }
 }
@@ -175,43 +179,46 @@ pub(super) fn target_credentials(facts: &Facts) -> Answer {
         Ok(()) => Ok(pass("the target takes the source's credentials (only a canary proves that it takes replicas)")),
         Err(why) => match blame(facts, why) {
             Blame::Connection => {
-                Ok(unknown(format!("the source does not reach the target: {why}"), "see the check `target_online`"))
+                Ok(unknown(format!("the source does not reach the target: {why}"), "see the check `target_online`")
+                    .because(CheckId::TargetOnline))
             }
             Blame::Credentials => Ok(fail(format!("the target refuses the source: {why}"), renew)),
-            Blame::Other => Ok(fail(
-                format!("the replication check did not pass: {why}"),
-                "put right what it names (versioning, object lock, the rules' targets), then run this again",
-            )),
-            Blame::Unclear => Ok(unasked(why)),
+            Blame::Other(said) => Ok(said),
+            Blame::Unclear => Ok(unasked(facts, why)),
         },
     }
 }
 
-fn unasked(why: &Failure) -> Said {
-    unknown(
+fn unasked(facts: &Facts, why: &Failure) -> Said {
+    let said = unknown(
         format!("the replication check could not be asked: {why}"),
         "see the checks `site_online` and `permissions`",
-    )
+    );
+    match (&facts.source.health, denied(why) || bad_credentials(why)) {
+        (Err(_), _) => said.because(CheckId::SiteOnline),
+        (Ok(_), true) => said.because(CheckId::Permissions),
+        (Ok(_), false) => said,
+    }
 }
 
 /// What a failed replication check is to be blamed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Blame {
     Connection,
     Credentials,
-    Other,
+    /// Something else stands in the way, and was found before the target was asked for a write.
+    Other(Said),
     /// The source did not answer, or did not let us ask.
     Unclear,
 }
 
 /// The server has one code for a target that is down and for refused credentials; the cause stands in its text.
 fn blame(facts: &Facts, why: &Failure) -> Blame {
-    if why.class() != Some(Class::Refused) || denied(why) {
+    if why.class() != Some(Class::Refused) || denied(why) || bad_credentials(why) {
         return Blame::Unclear;
     }
     match why.code() {
         Some("RemoteDestinationNotFoundError" | "XMinioAdminReplicationRemoteConnectionError") => {}
-        _ => return Blame::Other,
+        _ => return Blame::Other(in_the_way(facts, why)),
     }
     let text = why.to_string().to_lowercase();
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
@@ -229,12 +236,31 @@ fn blame(facts: &Facts, why: &Failure) -> Blame {
     Blame::Connection
 }
 
+/// What kept the replication check from asking the target for a write.
+fn in_the_way(facts: &Facts, why: &Failure) -> Said {
+    let detail = format!("the replication check did not pass: {why}");
+    match why.code() {
+        Some("ReplicationConfigurationNotFoundError") => {
+            unknown(detail, "see the check `replication_configured`").because(CheckId::ReplicationConfigured)
+        }
+        Some("RemoteTargetNotVersionedError" | "ReplicationSourceNotVersionedError") if facts.asked.before_prepare => {
+            warn(detail, "`bucket.prepare` turns versioning on; this is asked again afterwards")
+        }
+        Some("RemoteTargetNotVersionedError" | "ReplicationSourceNotVersionedError") => {
+            unknown(detail, "see the check `versioning_enabled`").because(CheckId::VersioningEnabled)
+        }
+        Some("ReplicationDestinationMissingLockError") => {
+            unknown(detail, "see the check `object_lock_matches`").because(CheckId::ObjectLockMatches)
+        }
+        _ => fail(detail, "put right what it names, then run this again"),
+    }
+}
+
 fn probed<'a>(facts: &'a Facts, what: &str) -> Result<&'a Fact<()>, Said> {
-    if facts.lost_bucket_is_expected() {
-        return Err(warn(
-            format!("{what} cannot be asked while the target has no bucket `{}`", facts.asked.target_bucket),
-            "`bucket.prepare` creates it; this is asked again afterwards",
-        ));
+    for site in [&facts.source, &facts.target] {
+        if site.bucket_missing() {
+            return Err(facts.without_bucket(site, what));
+        }
     }
     facts.replication_check.as_ref().ok_or_else(|| not_probed(&format!("{what} was not asked")))
 }
@@ -365,7 +391,11 @@ mod tests {
         assert_eq!(both(&checked(Ok(()))), (Pass, Pass));
         assert_eq!(both(&checked(Err(said("dial tcp: connection refused")))), (Fail, Unknown));
         assert_eq!(both(&checked(Err(said("The Access Key Id you provided does not exist")))), (Pass, Fail));
-        assert_eq!(both(&checked(Err(refused("RemoteTargetNotVersionedError", 400)))), (Pass, Fail));
+        assert_eq!(both(&checked(Err(refused("RemoteTargetNotVersionedError", 400)))), (Pass, Unknown));
+        assert_eq!(both(&checked(Err(refused("InvalidRequest", 400)))), (Pass, Fail));
+        let mut before = checked(Err(refused("RemoteTargetNotVersionedError", 400)));
+        before.asked.before_prepare = true;
+        assert_eq!(both(&before), (Pass, Warn));
         assert_eq!(both(&checked(Err(down()))), (Unknown, Unknown));
         assert_eq!(both(&checked(Err(refused("AccessDenied", 403)))), (Unknown, Unknown));
     }

@@ -13,7 +13,7 @@ use crate::{failure::Class, steps::bucket_prepare::alignment::Setting};
 pub(super) fn encryption_matches(facts: &Facts) -> Answer {
     let said = keys_answer(facts).and_then(|keys| {
         let (source, target) = settings(facts, "default encryption")?;
-        let bucket = setting_matches(facts, &source, &target, Setting::Encryption, "default encryption")?;
+        let bucket = setting_matches(facts, &source, &target, Setting::Encryption, "default encryption");
         Ok(worse(keys, bucket))
     });
     // Only what is encrypted is lost without its key; when that could not be told either, it must be found out.
@@ -124,13 +124,8 @@ pub(super) fn sse_c(facts: &Facts) -> Answer {
 }
 
 pub(super) fn tls(facts: &Facts) -> Answer {
-    let link = match registered(facts) {
-        Some(target) => Some(target.secure),
-        None => {
-            facts.of_bucket(&facts.source, &facts.remote_targets, "the remote target")?;
-            None
-        }
-    };
+    facts.of_bucket(&facts.source, &facts.remote_targets, "the remote target")?;
+    let link = registered(facts).map(|target| target.secure);
     let plain: Vec<_> = [&facts.source, &facts.target]
         .into_iter()
         .filter(|site| site.endpoint.starts_with("http://"))

@@ -136,20 +136,14 @@ async fn site_facts(cx: &Cx<Reads>, site: &Site<Reads>, role: &Role, bucket: &Bu
     let before = cx.now();
     let health = site.health().await;
     let skew = health.as_ref().ok().and_then(|h| h.server_time).map(|t| seconds_ahead(t, before, cx.now()));
-    let name = SiteFacts {
-        skew,
+    let nothing = |why: &Failure| SiteFacts {
         names: names_of(site).into_iter().collect(),
-        ..SiteFacts::silent(role, site.alias(), &site.endpoint(), &not_asked())
+        ..SiteFacts::silent(role, site.alias(), &site.endpoint(), why)
     };
     let health = match health {
         Ok(health) => health,
         // One answer is enough: a site that is down would only let every call run into its timeout.
-        Err(why) => {
-            return SiteFacts {
-                health: Err(why.clone()),
-                ..SiteFacts::silent(role, &name.alias, &name.endpoint, &why)
-            };
-        }
+        Err(why) => return nothing(&why),
     };
     let limit = Semaphore::new(AT_ONCE);
     let (info, account, site_replication, exists, quota, resyncs) = tokio::join!(
@@ -178,7 +172,9 @@ async fn site_facts(cx: &Cx<Reads>, site: &Site<Reads>, role: &Role, bucket: &Bu
         lifecycle,
         quota,
         resyncs: no_rules_no_resync(resyncs),
-        ..name
+        skew,
+        // Counted later, when it is known what to count.
+        ..nothing(&Failure::refused("its versions were not counted"))
     }
 }
 
@@ -210,10 +206,6 @@ impl SiteFacts {
     pub(super) fn bucket_missing(&self) -> bool {
         matches!(self.exists, Ok(false))
     }
-}
-
-fn not_asked() -> Failure {
-    Failure::refused("it was not asked")
 }
 
 /// Whether there is a bucket to list.

@@ -1,4 +1,4 @@
-//! Evaluates an IAM policy document as MinIO does, as far as it can be told without a request. Pure.
+//! Evaluates an IAM policy document as `MinIO` does, as far as it can be told without a request. Pure.
 
 use serde_json::Value;
 

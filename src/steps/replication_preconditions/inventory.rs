@@ -33,7 +33,7 @@ pub(super) struct Inventory {
     pub(super) versions: u64,
     pub(super) delete_markers: u64,
     pub(super) bytes: u64,
-    /// Versions without a version id.
+    /// Versions without a version id, outside the excluded prefixes.
     pub(super) nulls: u64,
     /// Versions written since the check began.
     pub(super) left_out: u64,
@@ -168,10 +168,10 @@ pub(super) async fn count(
     Ok(counter.inventory)
 }
 
-/// Looks at about `size` versions, at places spread over the bucket.
-pub(super) async fn sample(site: &Site<Reads>, bucket: &BucketName, anchors: &[String], size: u64) -> Fact<Sample> {
+/// Looks at about as many `versions` as are asked for, at places spread over the bucket.
+pub(super) async fn sample(site: &Site<Reads>, bucket: &BucketName, anchors: &[String], versions: u64) -> Fact<Sample> {
     let mut seen = Sample::default();
-    let each = size.div_ceil(anchors.len().max(1) as u64).max(1);
+    let each = versions.div_ceil(anchors.len().max(1) as u64).max(1);
     for (n, anchor) in anchors.iter().enumerate() {
         let mut listing = site.versions(
             bucket,
@@ -226,10 +226,12 @@ impl<'a> Counter<'a> {
             Kind::Object => total.bytes += version.size,
             Kind::DeleteMarker => total.delete_markers += 1,
         }
-        if version.version_id == "null" {
+        let excluded = self.scope.excludes(&version.key);
+        // What is excluded has no ids by design, and is told of apart.
+        if version.version_id == "null" && !excluded {
             total.nulls += 1;
         }
-        if self.scope.excludes(&version.key) {
+        if excluded {
             if self.last_excluded != version.key {
                 total.excluded_keys += 1;
                 self.last_excluded.clone_from(&version.key);
@@ -305,8 +307,8 @@ mod tests {
     fn excluded_keys_are_counted_once_a_key_and_as_patterns() {
         let scope = Scope { excluded: vec!["*/tmp/".into()], folders: true, prefixes: vec!["app/".into()] };
         let keys = ["app/tmp/x", "app/tmp/x", "app/y", "app/z/", "other"];
-        let inventory = counted(&scope, &keys.map(|key| version(key, 1)));
-        assert_eq!((inventory.excluded_keys, inventory.out_of_scope), (2, 1));
+        let inventory = counted(&scope, &keys.map(|key| Version { version_id: "null".into(), ..version(key, 1) }));
+        assert_eq!((inventory.excluded_keys, inventory.out_of_scope, inventory.nulls), (2, 1, 2));
     }
 
     #[test]

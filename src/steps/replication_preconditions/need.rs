@@ -1,10 +1,13 @@
 //! The short way out of a check when a fact that it needs could not be had: unknown, with the reason.
 
 use super::{
-    checks::{Said, unknown, warn},
+    checks::{CheckId, Said, unknown, warn},
     facts::{Fact, Facts, SiteFacts},
 };
-use crate::failure::{Class, Failure};
+use crate::{
+    failure::{Class, Failure},
+    steps::site_check::bad_credentials,
+};
 
 impl Facts {
     /// A fact about a site.
@@ -20,17 +23,19 @@ impl Facts {
         self.of(site, fact, what)
     }
 
-    fn without_bucket(&self, site: &SiteFacts, what: &str) -> Said {
+    pub(super) fn without_bucket(&self, site: &SiteFacts, what: &str) -> Said {
         if self.lost_bucket_is_expected() && site.role == self.asked.target {
             return warn(
-                format!("{what} cannot be asked while {} has no bucket `{}`", site.alias, self.asked.target_bucket),
+                format!("{what}: not asked while target `{}` has no bucket `{}`", site.alias, self.asked.target_bucket),
                 "`bucket.prepare` creates it; this is asked again afterwards",
             );
         }
-        unknown(
-            format!("{what} cannot be asked: the bucket is missing on {} `{}`", site.role, site.alias),
-            "see the check `direction`; the target's bucket is created by `bucket.prepare`",
-        )
+        let (because, remedy) = if site.role == self.asked.target {
+            (CheckId::VersioningEnabled, "`bucket.prepare` creates the target's bucket")
+        } else {
+            (CheckId::Direction, "see the check `direction`")
+        };
+        unknown(format!("{what}: the bucket is missing on {} `{}`", site.role, site.alias), remedy).because(because)
     }
 
     /// The target's bucket is missing, and it is the time for that.
@@ -40,16 +45,28 @@ impl Facts {
 }
 
 fn not_told(site: &SiteFacts, what: &str, why: &Failure) -> Said {
-    let remedy = if denied(why) {
-        format!("let the account of `{}` ask for it: the check `permissions` names the actions", site.alias)
-    } else {
-        match why.class() {
-            Some(Class::Unreachable | Class::TimedOut) => format!("bring `{}` back, then run this again", site.alias),
-            Some(Class::Throttled) => format!("`{}` is busy: run this again later", site.alias),
-            Some(Class::Refused | Class::Lost) | None => format!("look at the log of `{}`", site.alias),
+    let detail = format!("{what} could not be told: {why}");
+    if site.health.is_err() {
+        return unknown(detail, format!("bring `{}` back, then run this again", site.alias))
+            .because(CheckId::SiteOnline);
+    }
+    if bad_credentials(why) {
+        let remedy = format!("give valid credentials for `{}`", site.alias);
+        return unknown(detail, remedy).because(CheckId::Permissions);
+    }
+    if denied(why) {
+        let remedy =
+            format!("let the account of `{}` ask for it: the check `permissions` names the actions", site.alias);
+        return unknown(detail, remedy).because(CheckId::Permissions);
+    }
+    let remedy = match why.class() {
+        Some(Class::Unreachable | Class::TimedOut) => {
+            format!("look at the network to `{}`, then run this again", site.alias)
         }
+        Some(Class::Throttled) => format!("`{}` is busy: run this again later", site.alias),
+        Some(Class::Refused | Class::Lost) | None => format!("look at the log of `{}`", site.alias),
     };
-    unknown(format!("{what} of {} `{}` could not be had: {why}", site.role, site.alias), remedy)
+    unknown(detail, remedy)
 }
 
 /// Whether a site said that the account may not do this, while its credentials are good.

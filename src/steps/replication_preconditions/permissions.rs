@@ -1,11 +1,12 @@
 //! Whether the accounts may do what a recovery does: by their policies, and by what was refused to us already.
 
 use super::{
-    checks::{Answer, Said, fail, pass, unknown, warn},
+    checks::{Answer, CheckId, Said, fail, pass, unknown, warn},
     facts::{Fact, Facts, SiteFacts},
     iam::{On, Ruling, ruling},
     need::denied,
 };
+use crate::steps::site_check::bad_credentials;
 
 /// An action that a recovery needs.
 #[derive(Clone, Copy, Debug)]
@@ -143,10 +144,17 @@ impl Lacks {
             Ok(account) => account,
             Err(why) => {
                 self.not_told.get_or_insert_with(|| {
-                    unknown(
+                    if bad_credentials(why) {
+                        return fail(
+                            format!("{} `{}` does not take the credentials: {why}", site.role, site.alias),
+                            format!("give valid credentials, and try them: `mc admin info {}`", site.alias),
+                        );
+                    }
+                    let said = unknown(
                         format!("what the account of {} `{}` may do could not be had: {why}", site.role, site.alias),
-                        "see the check `site_online`, and the site's credentials",
-                    )
+                        format!("check the credentials of `{0}`: `mc admin info {0}`", site.alias),
+                    );
+                    if site.health.is_err() { said.because(CheckId::SiteOnline) } else { said }
                 });
                 return;
             }
@@ -275,5 +283,7 @@ mod tests {
         let mut silent = facts();
         silent.target.account = Err(down());
         assert_eq!(outcome(permissions, &silent), Unknown);
+        silent.target.account = Err(refused("SignatureDoesNotMatch", 403));
+        assert_eq!(outcome(permissions, &silent), Fail);
     }
 }

@@ -1,7 +1,7 @@
 //! Whether the source's rules and remote target are such that a resync restores everything.
 
 use super::{
-    checks::{Answer, Said, fail, pass, unknown, warn},
+    checks::{Answer, CheckId, Said, fail, pass, unknown, warn},
     facts::Facts,
 };
 use crate::{
@@ -14,13 +14,20 @@ use crate::{
 
 pub(super) fn replication_configured(facts: &Facts) -> Answer {
     let replication = configured(facts)?;
-    Ok(pass(format!("{} rules", replication.rules.len())))
+    Ok(pass(match replication.rules.len() {
+        1 => "one rule".to_owned(),
+        n => format!("{n} rules"),
+    }))
 }
 
 pub(super) fn rule_enabled(facts: &Facts) -> Answer {
     let rules = rules(facts)?;
     let (on, off): (Vec<_>, Vec<_>) = rules.into_iter().partition(|r| r.enabled);
-    let enable = format!("`mc replicate update {} --id RULE --state enable`", place(facts));
+    let enable = off
+        .iter()
+        .map(|rule| format!("`mc replicate update {} --id {} --state enable`", place(facts), rule.id))
+        .collect::<Vec<_>>()
+        .join(", ");
     match (on.is_empty(), off.is_empty()) {
         (true, _) => Ok(fail(format!("every rule to the target is disabled: {}", ids(&off)), enable)),
         (false, false) => Ok(warn(format!("enabled: {}; disabled: {}", ids(&on), ids(&off)), enable)),
@@ -35,7 +42,7 @@ pub(super) fn existing_objects_enabled(facts: &Facts) -> Answer {
     }
     Ok(fail(
         format!("existing objects are not replicated by {}: a resync leaves them out", ids(&without)),
-        flags(facts),
+        flags(facts, &without),
     ))
 }
 
@@ -49,7 +56,7 @@ pub(super) fn delete_replication_enabled(facts: &Facts) -> Answer {
         }
         return Ok(warn(
             format!("new delete markers are not replicated by {}: the sites will drift apart", ids(&no_markers)),
-            flags(facts),
+            flags(facts, &no_markers),
         ));
     }
     let what = format!("deletes are not replicated by {}", ids(&without));
@@ -58,10 +65,10 @@ pub(super) fn delete_replication_enabled(facts: &Facts) -> Answer {
     if markers > 0 {
         return Ok(fail(
             format!("{what}, and the source has {markers} delete markers: deleted objects would come back to life"),
-            flags(facts),
+            flags(facts, &without),
         ));
     }
-    Ok(warn(format!("{what}; the source has no delete markers yet"), flags(facts)))
+    Ok(warn(format!("{what}; the source has no delete markers yet"), flags(facts, &without)))
 }
 
 pub(super) fn rule_scope(facts: &Facts) -> Answer {
@@ -158,7 +165,8 @@ fn configured(facts: &Facts) -> Result<&Replication, Said> {
                  \"delete,delete-marker,existing-objects,metadata-sync\"`",
                 place(facts)
             ),
-        )),
+        )
+        .because(CheckId::ReplicationConfigured)),
     }
 }
 
@@ -170,7 +178,8 @@ fn rules(facts: &Facts) -> Result<Vec<&Rule>, Said> {
         return Err(fail(
             format!("no rule leads to {}", if facts.asked.arn.is_empty() { "the target" } else { &facts.asked.arn }),
             format!("`mc replicate ls {}`; add one with `mc replicate add`", place(facts)),
-        ));
+        )
+        .because(CheckId::RuleEnabled));
     }
     Ok(rules)
 }
@@ -178,7 +187,9 @@ fn rules(facts: &Facts) -> Result<Vec<&Rule>, Said> {
 fn enabled(facts: &Facts) -> Result<Vec<&Rule>, Said> {
     let rules: Vec<_> = rules(facts)?.into_iter().filter(|r| r.enabled).collect();
     if rules.is_empty() {
-        return Err(fail("no rule to the target is enabled", "see the check `rule_enabled`"));
+        return Err(
+            fail("no rule to the target is enabled", "see the check `rule_enabled`").because(CheckId::RuleEnabled)
+        );
     }
     Ok(rules)
 }
@@ -200,11 +211,15 @@ fn place(facts: &Facts) -> String {
     format!("{}/{}", facts.source.alias, facts.asked.bucket)
 }
 
-fn flags(facts: &Facts) -> String {
-    format!(
-        "`mc replicate update {} --id RULE --replicate \"delete,delete-marker,existing-objects,metadata-sync\"`",
-        place(facts)
-    )
+fn flags(facts: &Facts, rules: &[&Rule]) -> String {
+    let update = |rule: &&Rule| {
+        format!(
+            "`mc replicate update {} --id {} --replicate \"delete,delete-marker,existing-objects,metadata-sync\"`",
+            place(facts),
+            rule.id
+        )
+    };
+    rules.iter().map(update).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
