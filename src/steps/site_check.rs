@@ -78,7 +78,7 @@ impl Step for SiteCheck {
         let skew = health.server_time.map(|theirs| seconds_ahead(theirs, before, cx.now()));
         let (info, account) = tokio::join!(site.info(), site.account());
         let mut output = judged(&health, info, account)?;
-        output.alias = site.alias().to_owned();
+        site.alias().clone_into(&mut output.alias);
         output.endpoint = site.endpoint();
         output.clock_skew = skew;
         Ok(output)

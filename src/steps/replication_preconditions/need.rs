@@ -11,6 +11,7 @@ use crate::{
 
 impl Facts {
     /// A fact about a site.
+    #[expect(clippy::unused_self, reason = "reads like its neighbours, which need the facts")]
     pub(super) fn of<'a, T>(&self, site: &SiteFacts, fact: &'a Fact<T>, what: &str) -> Result<&'a T, Said> {
         fact.as_ref().map_err(|why| not_told(site, what, why))
     }
