@@ -131,7 +131,6 @@ impl Step for ReplicationPreconditions {
             before_prepare: self.before_prepare,
             sample: self.sample,
         };
-        // Boxed: some twenty answers are awaited side by side.
         let facts = Box::pin(gather(cx, asked)).await?;
         Ok(self.judge(&facts, cx.accepted()))
     }
