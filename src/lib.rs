@@ -19,6 +19,8 @@ pub mod replay;
 pub mod report;
 pub mod runbook;
 pub mod runs;
+#[cfg(feature = "sandbox")]
+pub mod sandbox;
 pub mod schema;
 pub mod secret;
 pub mod site;

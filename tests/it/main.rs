@@ -16,6 +16,8 @@ mod pair;
 mod proxy;
 #[cfg(test)]
 mod redact;
+#[cfg(all(test, feature = "sandbox"))]
+mod sandbox;
 #[cfg(test)]
 mod schema;
 #[cfg(test)]

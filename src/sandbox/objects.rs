@@ -1,0 +1,433 @@
+//! Objects: written, read, deleted, with their tags and locks; also by another site's replication.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use jiff::Timestamp;
+use md5::{Digest, Md5};
+
+use super::{
+    rules::Reason,
+    site::{Cause, Site},
+    store::{Bucket, Version},
+    wire::{Answer, Ask, DECLARATION, Refused, Reply, element, http_date, millis},
+    xml::Element,
+};
+
+/// Headers that belong to an object, besides `x-amz-meta-…` and `x-amz-checksum-…`.
+const KEPT: [&str; 13] = [
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "expires",
+    "x-amz-object-lock-legal-hold",
+    "x-amz-object-lock-mode",
+    "x-amz-object-lock-retain-until-date",
+    "x-amz-server-side-encryption",
+    "x-amz-server-side-encryption-aws-kms-key-id",
+    "x-amz-storage-class",
+    "x-amz-website-redirect-location",
+];
+
+pub(super) fn put(site: &Site, ask: &Ask) -> Answer {
+    if let Some(from) = ask.header("x-amz-copy-source") {
+        return copy(site, ask, from);
+    }
+    let body = ask.body.clone();
+    let etag = ask
+        .header("x-minio-source-etag")
+        .map_or_else(|| hex::encode(Md5::digest(&body)), |e| e.trim_matches('"').to_owned());
+    let mut version = Version::object(String::new(), site.now(), body, etag);
+    version.headers = kept(&ask.headers);
+    version.tags = query_pairs(ask.header("x-amz-tagging").unwrap_or_default());
+    store(site, ask, version)
+}
+
+/// Puts a finished version into its place, as new or as a replica, and queues it for replication.
+pub(super) fn store(site: &Site, ask: &Ask, mut version: Version) -> Answer {
+    site.may_write(ask)?;
+    let mut store = site.store();
+    let bucket = store.bucket_mut(&ask.bucket)?;
+    if bucket.quota > 0 && bucket.size() + version.body.len() as u64 > bucket.quota {
+        return Err(Refused::new(400, "XMinioAdminBucketQuotaExceeded", "Bucket quota exceeded"));
+    }
+    encrypt(site, bucket, &mut version)?;
+    if ask.is_replica() {
+        as_replica(ask, &mut version)?;
+        let there = bucket.find(&ask.key, Some(&version.id)).ok();
+        if version.id != "null"
+            && there
+                .is_some_and(|v| v.etag == version.etag && v.modified == version.modified && same_headers(v, &version))
+        {
+            return Err(Refused::new(
+                412,
+                "PreconditionFailed",
+                "At least one of the pre-conditions you specified did not hold",
+            ));
+        }
+    } else {
+        version.id = bucket.new_id(&ask.key);
+        retain(site, bucket, &mut version);
+    }
+    let reply = described(Reply::ok(), &version).with("etag", format!("\"{}\"", version.etag));
+    let id = version.id.clone();
+    let arns = if bucket.versioned(&ask.key) {
+        bucket.rules().targets(&ask.key, &version, Reason::Written)
+    } else {
+        Vec::new()
+    };
+    version.replication = arns.iter().map(|arn| (arn.clone(), "PENDING")).collect();
+    bucket.insert(&ask.key, version);
+    drop(store);
+    site.queue(&ask.bucket, &ask.key, &id, &arns, Cause::Written);
+    Ok(reply)
+}
+
+fn copy(site: &Site, ask: &Ask, from: &str) -> Answer {
+    let path = from.split('?').next().unwrap_or_default();
+    let id = from.split_once("?versionId=").map(|(_, id)| id);
+    let origin = Ask::new(ask.method.clone(), path, "", HeaderMap::new(), Bytes::new())?;
+    let mut version = site.store().bucket(&origin.bucket)?.find(&origin.key, id)?.clone();
+    if version.marker {
+        return Err(Refused::no_key());
+    }
+    if ask.header("x-amz-metadata-directive") == Some("REPLACE") {
+        version.headers = kept(&ask.headers);
+    }
+    if ask.header("x-amz-tagging-directive") == Some("REPLACE") {
+        version.tags = query_pairs(ask.header("x-amz-tagging").unwrap_or_default());
+    }
+    let fresh = Version::object(String::new(), site.now(), version.body, version.etag);
+    let version = Version { headers: version.headers, tags: version.tags, parts: version.parts, ..fresh };
+    let facts =
+        format!("<LastModified>{}</LastModified><ETag>&#34;{}&#34;</ETag>", millis(version.modified), version.etag);
+    let Reply { headers, .. } = store(site, ask, version)?;
+    let mut reply = Reply::xml(format!("{DECLARATION}<CopyObjectResult>{facts}</CopyObjectResult>"));
+    reply.headers.extend(headers);
+    Ok(reply)
+}
+
+pub(super) fn get(site: &Site, ask: &Ask) -> Answer {
+    site.heal(&ask.bucket, &ask.key, ask.version());
+    let store = site.store();
+    let bucket = store.bucket(&ask.bucket)?;
+    let version = bucket.find(&ask.key, ask.version())?;
+    if let Some(purge) = version.purge {
+        let refused =
+            Refused::new(405, "MethodNotAllowed", "The specified method is not allowed against this resource.");
+        return Err(refused.with("x-minio-replication-delete-status", purge).with("x-amz-version-id", &version.id));
+    }
+    if version.marker {
+        let (status, code, message) = match ask.version() {
+            Some(_) => (405, "MethodNotAllowed", "The specified method is not allowed against this resource."),
+            None => (404, "NoSuchKey", "The specified key does not exist."),
+        };
+        let mut refused = Refused::new(status, code, message)
+            .with("x-amz-delete-marker", "true")
+            .with("x-amz-version-id", &version.id)
+            .with("last-modified", http_date(version.modified));
+        if let Some(status) = version.status() {
+            refused = refused.with("x-minio-replication-deletemarker-status", status);
+        }
+        return Err(refused);
+    }
+    if !version.parts.is_empty() && ask.query("partNumber").is_some() {
+        return Err(Refused::new(501, "NotImplemented", "The sandbox does not read single parts"));
+    }
+    let reply = described(Reply::ok(), version)
+        .with("etag", format!("\"{}\"", version.etag))
+        .with("last-modified", http_date(version.modified))
+        .with("accept-ranges", "bytes");
+    let reply =
+        if version.tags.is_empty() { reply } else { reply.with("x-amz-tagging-count", version.tags.len().to_string()) };
+    let mut reply = match version.status() {
+        Some(status) => reply.with("x-amz-replication-status", status),
+        None => reply,
+    };
+    for (name, value) in &version.headers {
+        let checksum = name.starts_with("x-amz-checksum-");
+        if !checksum || ask.header("x-amz-checksum-mode").is_some_and(|mode| mode.eq_ignore_ascii_case("enabled")) {
+            let kms = name == "x-amz-server-side-encryption-aws-kms-key-id" && !value.starts_with("arn:");
+            reply = reply.with(name, if kms { format!("arn:aws:kms:{value}") } else { value.clone() });
+        }
+    }
+    let quoted = format!("\"{}\"", version.etag);
+    if ask.header("if-match").is_some_and(|wanted| wanted != quoted && wanted != version.etag) {
+        return Err(Refused::new(
+            412,
+            "PreconditionFailed",
+            "At least one of the pre-conditions you specified did not hold",
+        ));
+    }
+    if ask.header("if-none-match").is_some_and(|known| known == quoted) {
+        return Ok(Reply { body: s3s::Body::empty(), status: http::StatusCode::NOT_MODIFIED, ..reply });
+    }
+    let whole = version.body.len();
+    let (from, to) = match ask.header("range").map(|range| span(range, whole)) {
+        None => (0, whole),
+        Some(Some(span)) => span,
+        Some(None) => return Err(Refused::new(416, "InvalidRange", "The requested range is not satisfiable")),
+    };
+    if (from, to) != (0, whole) {
+        reply = reply.with("content-range", format!("bytes {from}-{}/{whole}", to - 1));
+        reply.status = http::StatusCode::PARTIAL_CONTENT;
+    }
+    let reply = reply.with("content-length", (to - from).to_string());
+    if ask.method == http::Method::HEAD { Ok(reply) } else { Ok(reply.body(version.body.slice(from..to))) }
+}
+
+pub(super) fn delete(site: &Site, ask: &Ask) -> Answer {
+    let bypass = ask.header("x-amz-bypass-governance-retention") == Some("true");
+    let deleted = remove(site, ask, &ask.key, ask.version(), bypass)?;
+    let mut reply = Reply::new(204);
+    if deleted.marker {
+        reply = reply.with("x-amz-delete-marker", "true");
+    }
+    Ok(match deleted.id {
+        Some(id) => reply.with("x-amz-version-id", id),
+        None => reply,
+    })
+}
+
+/// What became of one key in a list of deletes.
+pub(super) struct Deleted {
+    /// The version removed, or the marker made.
+    pub id: Option<String>,
+    pub marker: bool,
+}
+
+pub(super) fn remove(site: &Site, ask: &Ask, key: &str, id: Option<&str>, bypass: bool) -> Result<Deleted, Refused> {
+    site.may_write(ask)?;
+    let now = site.now();
+    let mut store = site.store();
+    let bucket = store.bucket_mut(&ask.bucket)?;
+    let replica = ask.is_replica();
+    let marker_wanted = ask.header("x-minio-source-deletemarker") == Some("true");
+    let id = match id {
+        Some(id) if !(replica && marker_wanted) => id.to_owned(),
+        other => {
+            // A delete without a version hides the key below a marker.
+            if bucket.versioning().is_empty() || !bucket.versioned(key) && bucket.versioning() == "Enabled" {
+                bucket.remove(key, "null");
+                return Ok(Deleted { id: None, marker: false });
+            }
+            let id = other.map_or_else(|| bucket.new_id(key), str::to_owned);
+            let mut marker = Version::marker(id.clone(), now);
+            let arns = if replica {
+                as_replica(ask, &mut marker)?;
+                marker.id.clone_from(&id);
+                Vec::new()
+            } else {
+                bucket.rules().targets(key, &marker, Reason::Marked)
+            };
+            marker.replication = arns.iter().map(|arn| (arn.clone(), "PENDING")).collect();
+            bucket.insert(key, marker);
+            drop(store);
+            site.queue(&ask.bucket, key, &id, &arns, Cause::Written);
+            return Ok(Deleted { id: Some(id), marker: true });
+        }
+    };
+    let Some(version) = bucket.find_mut(key, &id) else { return Ok(Deleted { id: Some(id), marker: false }) };
+    if version.locked(now, bypass) {
+        return Err(Refused::new(400, "InvalidRequest", "Object is WORM protected and cannot be overwritten"));
+    }
+    let marker = version.marker;
+    let version = version.clone();
+    let arns = if replica { Vec::new() } else { bucket.rules().targets(key, &version, Reason::Purged) };
+    match bucket.find_mut(key, &id) {
+        Some(version) if !arns.is_empty() => version.purge = Some("PENDING"),
+        Some(_) | None => drop(bucket.remove(key, &id)),
+    }
+    drop(store);
+    site.queue(&ask.bucket, key, &id, &arns, Cause::Purged);
+    Ok(Deleted { id: Some(id), marker })
+}
+
+/// `tagging`, `retention` and `legal-hold` of one version.
+pub(super) fn attribute(site: &Site, ask: &Ask, name: &str) -> Answer {
+    let mut store = site.store();
+    let bucket = store.bucket_mut(&ask.bucket)?;
+    let found = bucket.find(&ask.key, ask.version())?;
+    let (id, marker) = (found.id.clone(), found.marker);
+    if marker {
+        return Err(Refused::new(
+            405,
+            "MethodNotAllowed",
+            "The specified method is not allowed against this resource.",
+        ));
+    }
+    let rules = bucket.rules();
+    let version = bucket.find_mut(&ask.key, &id).ok_or_else(Refused::no_version)?;
+    if ask.method == http::Method::GET {
+        return read_attribute(version, name);
+    }
+    if ask.method == http::Method::DELETE {
+        version.tags.clear();
+    } else {
+        let root = Element::parse(&ask.body)?;
+        let mut set = |header: &str, value: &str| match value {
+            "" => drop(version.headers.remove(header)),
+            value => drop(version.headers.insert(header.to_owned(), value.to_owned())),
+        };
+        match name {
+            "retention" => {
+                set("x-amz-object-lock-mode", root.text(&["Mode"]));
+                set("x-amz-object-lock-retain-until-date", root.text(&["RetainUntilDate"]));
+            }
+            "legal-hold" => set("x-amz-object-lock-legal-hold", root.text(&["Status"])),
+            _ => version.tags = tags_of(&root),
+        }
+    }
+    let arns = rules.targets(&ask.key, version, Reason::Written);
+    version.replication.extend(arns.iter().map(|arn| (arn.clone(), "PENDING")));
+    drop(store);
+    site.queue(&ask.bucket, &ask.key, &id, &arns, Cause::Written);
+    Ok(Reply::new(if ask.method == http::Method::DELETE { 204 } else { 200 }).with("x-amz-version-id", id))
+}
+
+fn read_attribute(version: &Version, name: &str) -> Answer {
+    let header = |name: &str| version.header(name).unwrap_or_default();
+    let none = || {
+        Refused::new(
+            404,
+            "NoSuchObjectLockConfiguration",
+            "The specified object does not have a ObjectLock configuration",
+        )
+    };
+    match name {
+        "retention" if header("x-amz-object-lock-mode").is_empty() => Err(none()),
+        "retention" => {
+            let (mode, until) = (header("x-amz-object-lock-mode"), header("x-amz-object-lock-retain-until-date"));
+            Ok(Reply::xml(format!(
+                "<Retention>{}{}</Retention>",
+                element("Mode", mode),
+                element("RetainUntilDate", until)
+            )))
+        }
+        "legal-hold" if header("x-amz-object-lock-legal-hold").is_empty() => Err(none()),
+        "legal-hold" => Ok(Reply::xml(format!(
+            "<LegalHold>{}</LegalHold>",
+            element("Status", header("x-amz-object-lock-legal-hold"))
+        ))),
+        _ => {
+            let tags: String = version
+                .tags
+                .iter()
+                .map(|(key, value)| format!("<Tag>{}{}</Tag>", element("Key", key), element("Value", value)))
+                .collect();
+            Ok(Reply::xml(format!("{DECLARATION}<Tagging><TagSet>{tags}</TagSet></Tagging>")))
+        }
+    }
+}
+
+/// The bucket's default retention, and what came with the request.
+fn retain(site: &Site, bucket: &Bucket, version: &mut Version) {
+    let Some(root) = bucket.document("object-lock").filter(|_| version.header("x-amz-object-lock-mode").is_none())
+    else {
+        return;
+    };
+    let rule = |name| root.text(&["Rule", "DefaultRetention", name]).to_owned();
+    let days = rule("Days").parse::<i64>().ok().or_else(|| rule("Years").parse::<i64>().ok().map(|years| years * 365));
+    if let Some(until) = days.and_then(|days| site.now().checked_add(jiff::SignedDuration::from_hours(24 * days)).ok())
+    {
+        version.headers.insert("x-amz-object-lock-mode".to_owned(), rule("Mode"));
+        version.headers.insert("x-amz-object-lock-retain-until-date".to_owned(), millis(until));
+    }
+}
+
+/// The bucket's default encryption; a key that the site lacks refuses the write.
+fn encrypt(site: &Site, bucket: &Bucket, version: &mut Version) -> Result<(), Refused> {
+    const KEY: &str = "x-amz-server-side-encryption-aws-kms-key-id";
+    const ALGORITHM: &str = "x-amz-server-side-encryption";
+    if let (None, Some(root)) = (version.header(ALGORITHM), bucket.document("encryption")) {
+        let default = |name| root.text(&["Rule", "ApplyServerSideEncryptionByDefault", name]).to_owned();
+        version.headers.insert(ALGORITHM.to_owned(), default("SSEAlgorithm"));
+        if !default("KMSMasterKeyID").is_empty() {
+            version.headers.insert(KEY.to_owned(), default("KMSMasterKeyID"));
+        }
+    }
+    let Some(algorithm) = version.header(ALGORITHM).map(str::to_owned) else { return Ok(()) };
+    let keys = site.kms_keys();
+    let Some(first) = keys.first() else {
+        return Err(Refused::new(501, "NotImplemented", "Server side encryption specified but KMS is not configured"));
+    };
+    if algorithm == "aws:kms" {
+        let key = version.header(KEY).map_or(first.as_str(), |key| key.trim_start_matches("arn:aws:kms:")).to_owned();
+        if !keys.contains(&key) {
+            return Err(Refused::new(
+                400,
+                "kms:KeyNotFoundException",
+                format!("key with given key ID {key} does not exist"),
+            ));
+        }
+        version.headers.insert(KEY.to_owned(), key);
+    }
+    Ok(())
+}
+
+/// Id and time as the other site has them.
+fn as_replica(ask: &Ask, version: &mut Version) -> Result<(), Refused> {
+    version.replica = true;
+    version.id = ask.version().unwrap_or("null").to_owned();
+    if let Some(at) = ask.header("x-minio-source-mtime") {
+        let wrong = || Refused::new(400, "InvalidArgument", "x-minio-source-mtime is no time");
+        version.modified = at.parse::<Timestamp>().map_err(|_| wrong())?;
+    }
+    Ok(())
+}
+
+fn same_headers(one: &Version, other: &Version) -> bool {
+    one.headers == other.headers && one.tags == other.tags
+}
+
+pub(super) fn kept(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let belongs = |name: &str| {
+        KEPT.contains(&name)
+            || name.starts_with("x-amz-meta-")
+            || name.starts_with("x-amz-checksum-") && name != "x-amz-checksum-algorithm"
+    };
+    let mut all: BTreeMap<String, String> = headers
+        .iter()
+        .filter(|(name, _)| belongs(name.as_str()))
+        .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
+        .collect();
+    // How the body travelled is not part of it.
+    if let Some(encoding) = all.remove("content-encoding") {
+        let kept: Vec<_> =
+            encoding.split(',').map(str::trim).filter(|e| *e != "aws-chunked" && !e.is_empty()).collect();
+        if !kept.is_empty() {
+            all.insert("content-encoding".to_owned(), kept.join(","));
+        }
+    }
+    all.entry("content-type".to_owned()).or_insert_with(|| "application/octet-stream".to_owned());
+    all
+}
+
+fn described(reply: Reply, version: &Version) -> Reply {
+    if version.id == "null" { reply } else { reply.with("x-amz-version-id", &version.id) }
+}
+
+pub(super) fn query_pairs(text: &str) -> Vec<(String, String)> {
+    let ask = Ask::new(http::Method::GET, "/", text, HeaderMap::new(), Bytes::new());
+    ask.map(|ask| ask.query).unwrap_or_default()
+}
+
+fn tags_of(root: &Element) -> Vec<(String, String)> {
+    let all = root.at(&["TagSet"]).into_iter().flat_map(|set| set.all("Tag"));
+    all.map(|tag| (tag.text(&["Key"]).to_owned(), tag.text(&["Value"]).to_owned())).collect()
+}
+
+/// `bytes=a-b`, `bytes=a-`, `bytes=-n` as a half-open span.
+fn span(range: &str, whole: usize) -> Option<(usize, usize)> {
+    let (from, to) = range.strip_prefix("bytes=")?.split_once('-')?;
+    let (from, to) = match (from.parse::<usize>().ok(), to.parse::<usize>().ok()) {
+        (Some(from), Some(to)) => (from, (to + 1).min(whole)),
+        (Some(from), None) => (from, whole),
+        (None, Some(last)) => (whole.saturating_sub(last), whole),
+        (None, None) => return None,
+    };
+    (from < to).then_some((from, to))
+}

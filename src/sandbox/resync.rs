@@ -1,0 +1,416 @@
+//! The resync job of a bucket: its start with every refusal, its walk, its counters that lag, its end that proves
+//! nothing.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use futures_util::{StreamExt, stream};
+use http::Method;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use tokio::{sync::mpsc, time::sleep};
+
+use super::{
+    peer::Say,
+    replication::{head, send},
+    rules::Reason,
+    scenario::Lie,
+    site::{Cause, Sending, Site},
+    targets::Target,
+    wire::{Answer, Ask, Refused, Reply, nanos, uuid},
+    xml::Element,
+};
+
+/// Versions of different keys under way at a time.
+const WORKERS: usize = 10;
+
+/// What the status shows, and what is counted but not written yet.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    pub reset_id: String,
+    pub begun: Timestamp,
+    pub changed: Timestamp,
+    pub status: &'static str,
+    pub shown: Counts,
+    pub counted: Counts,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Counts {
+    pub versions: u64,
+    pub bytes: u64,
+    pub failed: u64,
+    /// The last key.
+    pub object: String,
+}
+
+/// How far a walk is: done, of how many; told to whoever makes things happen in the middle.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Progress {
+    pub done: usize,
+    pub of: usize,
+}
+
+impl Job {
+    /// One that somebody else started, and that does not end.
+    pub(super) fn foreign(now: Timestamp) -> Self {
+        let (shown, counted) = (Counts::default(), Counts::default());
+        Self {
+            reset_id: "started-by-somebody-else".to_owned(),
+            begun: now,
+            changed: now,
+            status: "Ongoing",
+            shown,
+            counted,
+        }
+    }
+
+    fn told(&self, arn: &str, bucket: &str, reset_id: &str) -> Value {
+        let Counts { versions, bytes, failed, object } = &self.shown;
+        let mut told = json!({
+            "arn": arn, "resetid": reset_id, "startTime": nanos(Some(self.begun)), "endTime": nanos(Some(self.changed)),
+            "resyncStatus": self.status, "completedReplicationSize": bytes, "failedReplicationSize": 0,
+            "failedReplicationCount": failed, "replicationCount": versions, "bucket": bucket,
+        });
+        if !object.is_empty() {
+            told["object"] = object.as_str().into();
+        }
+        told
+    }
+}
+
+pub(super) fn status(site: &Site, ask: &Ask) -> Answer {
+    let store = site.store();
+    let bucket = store.bucket(&ask.bucket)?;
+    if bucket.rules().is_empty() {
+        return Err(no_rules());
+    }
+    let wanted = ask.query("arn").filter(|arn| !arn.is_empty());
+    let jobs = bucket.jobs.iter().filter(|(arn, _)| wanted.is_none_or(|wanted| wanted == *arn));
+    let mut state = site.state();
+    state.requests += 1;
+    let flip = state.lie == Lie::Flips && state.requests.is_multiple_of(2);
+    let told =
+        jobs.map(|(arn, job)| job.told(arn, &ask.bucket, if flip { "stale-of-another-node" } else { &job.reset_id }));
+    let told: Vec<Value> = told.collect();
+    Ok(Reply::json(&if told.is_empty() { json!({}) } else { json!({ "target": told }) }))
+}
+
+/// Does everything in the server's order, so that a refusal leaves the same marks.
+pub(super) async fn start(site: &Arc<Site>, ask: &Ask, progress: &mpsc::UnboundedSender<Progress>) -> Answer {
+    let days = ask.query("older-than").filter(|text| !text.is_empty()).map(older_than).transpose()?;
+    let arn = ask.query("arn").unwrap_or_default().to_owned();
+    let reset_id = ask.query("reset-id").filter(|id| !id.is_empty()).map_or_else(uuid, str::to_owned);
+    let target = {
+        let store = site.store();
+        let bucket = store.bucket(&ask.bucket)?;
+        let rules = bucket.rules();
+        if rules.is_empty() {
+            return Err(no_rules());
+        }
+        if !arn.is_empty() && !rules.names(&arn) {
+            return Err(no_target());
+        }
+        if !arn.is_empty() && !rules.existing_objects(&arn) {
+            return Err(Refused::new(
+                400,
+                "XMinioReplicationNoExistingObjects",
+                "No matching ExistingObjects rule enabled",
+            ));
+        }
+        let target = bucket.targets.iter().find(|target| target.arn == arn);
+        target.cloned().ok_or_else(|| bad_request("ARN should be specified").in_json())?
+    };
+    check(site, &target).await?;
+    let now = site.now();
+    let before = days.map_or(now, |days| now.checked_sub(SignedDuration::from_hours(24 * days)).unwrap_or(now));
+    {
+        let mut store = site.store();
+        let bucket = store.bucket_mut(&ask.bucket)?;
+        if let Some(target) = bucket.targets.iter_mut().find(|target| target.arn == arn) {
+            target.reset = Some((reset_id.clone(), before));
+        }
+        if bucket.jobs.get(&arn).is_some_and(|job| matches!(job.status, "Pending" | "Ongoing")) {
+            let message = format!("Resync of bucket {} is already in progress for remote bucket {arn}", ask.bucket);
+            return Err(bad_request(&message).in_json());
+        }
+        let counts = Counts::default();
+        let job = Job {
+            reset_id: reset_id.clone(),
+            begun: now,
+            changed: now,
+            status: "Pending",
+            shown: counts.clone(),
+            counted: counts,
+        };
+        bucket.jobs.insert(arn.clone(), job);
+    }
+    let walk = Walk {
+        site: Arc::clone(site),
+        bucket: ask.bucket.clone(),
+        arn: arn.clone(),
+        reset_id: reset_id.clone(),
+        before,
+    };
+    tokio::spawn(walk.run(progress.clone()));
+    Ok(Reply::json(&json!({ "target": [{
+        "arn": arn, "resetid": reset_id, "startTime": nanos(None), "endTime": nanos(None),
+        "completedReplicationSize": 0, "failedReplicationSize": 0, "failedReplicationCount": 0, "replicationCount": 0,
+    }] })))
+}
+
+/// Whether a target can be reached, has its bucket, and versions it; in JSON, as late refusals are.
+pub(super) async fn check(site: &Site, target: &Target) -> Result<(), Refused> {
+    let unreachable = |why: &str| {
+        let Target { bucket, access_key, endpoint, .. } = target;
+        Refused::new(503, "XMinioAdminReplicationRemoteConnectionError", format!(
+            "Remote service connection error (Remote service endpoint offline, target bucket: {bucket} or remote service \
+             credentials: {access_key} invalid \n\tGet \"http://{endpoint}/{bucket}/?location=\": dial tcp {endpoint}: {why})"
+        )).in_json()
+    };
+    let get = |query| Say { method: Method::GET, query: vec![(query, String::new())], ..Say::default() };
+    let found = site.peer.ask(target, get("versioning")).await.map_err(|why| unreachable(&why))?;
+    match found.status {
+        200 => {}
+        404 => return Err(no_target().in_json()),
+        _ => return Err(unreachable(&found.code())),
+    }
+    let versioned = Element::parse(&found.body).is_ok_and(|root| root.text(&["Status"]) == "Enabled");
+    if !versioned {
+        return Err(Refused::new(
+            400,
+            "RemoteTargetNotVersionedError",
+            "The remote target does not have versioning enabled",
+        )
+        .in_json());
+    }
+    Ok(())
+}
+
+struct Walk {
+    site: Arc<Site>,
+    bucket: String,
+    arn: String,
+    reset_id: String,
+    before: Timestamp,
+}
+
+impl Walk {
+    async fn run(self, progress: mpsc::UnboundedSender<Progress>) {
+        let (serving, lie) = {
+            let state = self.site.state();
+            (state.serving.clone(), state.lie)
+        };
+        let Some(serving) = serving else { return };
+        self.set("Ongoing");
+        let walked = async {
+            if lie != Lie::NothingSent {
+                self.walk(lie, &progress).await;
+            }
+        };
+        tokio::select! {
+            // A site that goes down takes its job with it; what the status then says is decided at its next start.
+            () = serving.cancelled() => return,
+            () = walked => {}
+            () = self.write_counters(lie) => {}
+        }
+        self.set("Completed");
+        // The last results are written with the next round of counters only.
+        sleep(self.site.pace.flush).await;
+        self.flush(lie, 0);
+    }
+
+    async fn walk(&self, lie: Lie, progress: &mpsc::UnboundedSender<Progress>) {
+        let keys = self.versions();
+        let of = keys.values().map(Vec::len).sum();
+        let done = AtomicUsize::new(0);
+        let each = stream::iter(keys).for_each_concurrent(WORKERS, |(key, ids)| {
+            let done = &done;
+            async move {
+                for id in ids {
+                    self.one(&key, &id, lie, done.load(Ordering::Relaxed)).await;
+                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    // Nobody may be listening.
+                    let _ = progress.send(Progress { done, of });
+                    if lie == Lie::Stuck && done * 2 >= of {
+                        std::future::pending::<()>().await;
+                    }
+                    sleep(self.site.pace.version).await;
+                }
+            }
+        });
+        each.await;
+    }
+
+    /// Every version that is due, by key, oldest first.
+    fn versions(&self) -> BTreeMap<String, Vec<String>> {
+        let store = self.site.store();
+        let Some(bucket) = store.buckets.get(&self.bucket) else { return BTreeMap::new() };
+        let rules = bucket.rules();
+        let mut due = BTreeMap::new();
+        for (key, versions) in bucket.keys.iter().filter(|(key, _)| bucket.versioned(key) && !bucket.hidden(key)) {
+            let ids = versions.iter().rev().filter(|version| {
+                let fresh = !version.replication.contains_key(&self.arn) && !version.replica;
+                version.purge.is_none()
+                    && (version.modified < self.before || fresh)
+                    && version.stamps.get(&self.arn) != Some(&self.reset_id)
+                    && rules.targets(key, version, Reason::Resync).contains(&self.arn)
+            });
+            let ids: Vec<String> = ids.map(|version| version.id.clone()).collect();
+            if !ids.is_empty() {
+                due.insert(key.clone(), ids);
+            }
+        }
+        due
+    }
+
+    async fn one(&self, key: &str, id: &str, lie: Lie, nth: usize) {
+        let sending = Sending {
+            bucket: self.bucket.clone(),
+            key: key.to_owned(),
+            id: id.to_owned(),
+            arn: self.arn.clone(),
+            cause: Cause::Healed,
+        };
+        let begun = tokio::time::Instant::now();
+        let sent = send(&self.site, &sending, Some(&self.reset_id)).await;
+        let found = {
+            let store = self.site.store();
+            let bucket = store.buckets.get(&self.bucket);
+            let target = bucket.and_then(|b| b.targets.iter().find(|t| t.arn == self.arn)).cloned();
+            let size = bucket.and_then(|b| b.find(key, Some(id)).ok()).map_or(0, |v| v.body.len() as u64);
+            target.map(|target| (target, size))
+        };
+        let Some((target, size)) = found else { return };
+        // Counted by whether the target has the version, not by whether the sending went well.
+        let there = head(&self.site, &target, key, id).await;
+        let error = match &there {
+            Ok(heard) if heard.status == 200 || heard.header("x-amz-delete-marker") == Some("true") => None,
+            Ok(heard) if heard.status == 404 => Some("The specified version does not exist.".to_owned()),
+            Ok(heard) => Some(heard.code()),
+            Err(why) => Some(why.clone()),
+        };
+        if sent.is_err() {
+            self.site.requeue(sending);
+        }
+        let mut line = json!({ "type": 2048, "nodename": self.site.address(), "funcname": format!("replication.(resyncID={})", self.reset_id),
+            "time": self.site.now().to_string(), "path": format!("{}/{key} ({id})", self.bucket),
+            "dur": u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX), "bytes": size });
+        if let Some(error) = &error {
+            line["error"] = error.as_str().into();
+        }
+        // Lossy: only who listens hears it.
+        let _ = self.site.trace.send(line.to_string());
+        self.change(|job| {
+            job.counted.object = key.to_owned();
+            match error {
+                _ if lie == Lie::Miscounts && nth % 10 == 9 => {}
+                None => {
+                    job.counted.versions += 1;
+                    job.counted.bytes += size;
+                }
+                Some(_) => job.counted.failed += 1,
+            }
+        });
+    }
+
+    /// Writes the counters again and again; never ends by itself.
+    async fn write_counters(&self, lie: Lie) {
+        loop {
+            sleep(self.site.pace.flush).await;
+            self.flush(lie, 0);
+        }
+    }
+
+    fn flush(&self, lie: Lie, missing: u64) {
+        if lie == Lie::FrozenCounters {
+            return;
+        }
+        self.change(|job| {
+            let counted = job.counted.clone();
+            job.shown = Counts { versions: counted.versions.saturating_sub(missing), ..counted };
+        });
+    }
+
+    fn set(&self, status: &'static str) {
+        let now = self.site.now();
+        let lie = self.site.state().lie;
+        if status == "Completed" {
+            self.flush(lie, 1);
+        }
+        self.change(|job| {
+            job.status = status;
+            job.changed = now;
+        });
+    }
+
+    /// Changes the record of this job, unless another took its place.
+    fn change(&self, change: impl FnOnce(&mut Job)) {
+        let mut store = self.site.store();
+        let job = store.buckets.get_mut(&self.bucket).and_then(|bucket| bucket.jobs.get_mut(&self.arn));
+        if let Some(job) = job.filter(|job| job.reset_id == self.reset_id) {
+            change(job);
+        }
+    }
+}
+
+/// The server takes a Go duration, divides its nanoseconds by 24 and calls that days.
+fn older_than(text: &str) -> Result<i64, Refused> {
+    let units = [
+        ("ns", 1),
+        ("µs", 1_000),
+        ("us", 1_000),
+        ("ms", 1_000_000),
+        ("s", 1_000_000_000),
+        ("m", 60_000_000_000),
+        ("h", 3_600_000_000_000_i64),
+    ];
+    let nanoseconds = units.iter().find_map(|(unit, each)| {
+        let number: i64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(*each)
+    });
+    let Some(nanoseconds) = nanoseconds else {
+        return Err(Refused::new(400, "InvalidArgument", format!("time: invalid duration \"{text}\"")));
+    };
+    let days = nanoseconds / 24;
+    if days > 36_500 {
+        return Err(Refused::new(
+            400,
+            "XMinioAdminConfigBadJSON",
+            "JSON configuration provided is of incorrect format",
+        )
+        .in_json());
+    }
+    Ok(days)
+}
+
+fn bad_request(message: &str) -> Refused {
+    Refused::new(400, "BadRequest", message)
+}
+
+pub(super) fn no_rules() -> Refused {
+    Refused::new(404, "ReplicationConfigurationNotFoundError", "The replication configuration was not found")
+}
+
+fn no_target() -> Refused {
+    Refused::new(404, "XMinioAdminRemoteTargetNotFoundError", "The remote target does not exist")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_nanoseconds_divided_by_24() {
+        assert_eq!(older_than("240ns").unwrap(), 10);
+        assert_eq!(older_than("1440ns").unwrap(), 60);
+        assert_eq!(older_than("7d").unwrap_err().code, "InvalidArgument");
+        let too_long = older_than("168h").unwrap_err();
+        assert_eq!((too_long.status, too_long.code.as_str(), too_long.json), (400, "XMinioAdminConfigBadJSON", true));
+    }
+}

@@ -1,0 +1,348 @@
+//! Scenarios: what the two sites hold, how they behave, and what happens when. One YAML file each.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Deserializer, de};
+use serde_json::Value;
+
+use crate::{problem::Problem, tree};
+
+/// The scenarios that come with the program: name and text.
+pub const ALL: &[(&str, &str)] = &[
+    ("active_active", include_str!("scenarios/active_active.yaml")),
+    ("check_passes", include_str!("scenarios/check_passes.yaml")),
+    ("clock_skew", include_str!("scenarios/clock_skew.yaml")),
+    ("completed_with_nothing", include_str!("scenarios/completed_with_nothing.yaml")),
+    ("counters_wrong", include_str!("scenarios/counters_wrong.yaml")),
+    ("different_content", include_str!("scenarios/different_content.yaml")),
+    ("extra_versions", include_str!("scenarios/extra_versions.yaml")),
+    ("frozen_counter", include_str!("scenarios/frozen_counter.yaml")),
+    ("healthy", include_str!("scenarios/healthy.yaml")),
+    ("kms_key_missing", include_str!("scenarios/kms_key_missing.yaml")),
+    ("lock_mismatch", include_str!("scenarios/lock_mismatch.yaml")),
+    ("partial_loss", include_str!("scenarios/partial_loss.yaml")),
+    ("reset_id_flips", include_str!("scenarios/reset_id_flips.yaml")),
+    ("resync_running", include_str!("scenarios/resync_running.yaml")),
+    ("roles_swapped", include_str!("scenarios/roles_swapped.yaml")),
+    ("rules_lost", include_str!("scenarios/rules_lost.yaml")),
+    ("slow_down", include_str!("scenarios/slow_down.yaml")),
+    ("slow_site", include_str!("scenarios/slow_site.yaml")),
+    ("source_restarts", include_str!("scenarios/source_restarts.yaml")),
+    ("source_restarts_completed", include_str!("scenarios/source_restarts_completed.yaml")),
+    ("stuck", include_str!("scenarios/stuck.yaml")),
+    ("target_lost", include_str!("scenarios/target_lost.yaml")),
+    ("target_offline", include_str!("scenarios/target_offline.yaml")),
+    ("target_stops_at_end", include_str!("scenarios/target_stops_at_end.yaml")),
+    ("target_stops_midway", include_str!("scenarios/target_stops_midway.yaml")),
+    ("wrong_credentials", include_str!("scenarios/wrong_credentials.yaml")),
+];
+
+/// What the two sites hold and how they behave.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Its name.
+    pub scenario: String,
+    /// One line about it.
+    pub summary: String,
+    /// The bucket on both sites.
+    #[serde(default = "bucket")]
+    pub bucket: String,
+    /// What the source holds.
+    #[serde(default)]
+    pub data: Data,
+    /// How the source replicates to the target.
+    #[serde(default)]
+    pub rule: Rule,
+    /// What the target lacks of it, or has besides.
+    #[serde(default)]
+    pub damage: Damage,
+    /// How the source behaves.
+    #[serde(default)]
+    pub source: Behaviour,
+    /// How the target behaves.
+    #[serde(default)]
+    pub target: Behaviour,
+    /// How resyncs on the source go.
+    #[serde(default)]
+    pub resync: Resync,
+    /// What happens in the middle of a resync.
+    #[serde(default)]
+    pub events: Vec<Event>,
+    /// The role `source` is bound to the damaged site, and `target` to the healthy one.
+    #[serde(default)]
+    pub roles_swapped: bool,
+    /// Inputs for the runbook, besides `bucket`.
+    #[serde(default)]
+    pub inputs: BTreeMap<String, Value>,
+    /// Answers to people's questions, by step.
+    #[serde(default)]
+    pub answers: BTreeMap<String, Value>,
+}
+
+/// What the source's bucket holds.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Data {
+    /// Keys.
+    pub objects: u32,
+    /// Versions of each key.
+    pub versions: u32,
+    /// Keys whose newest version is a delete marker.
+    pub delete_markers: u32,
+    /// Bytes of each version.
+    pub size: u32,
+    /// Made with object lock.
+    pub lock: bool,
+    /// Encrypted with this KMS key by default.
+    pub kms_key: Option<String>,
+}
+
+/// The source's rule, with all its switches.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the rule")]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rule {
+    pub delete_markers: bool,
+    pub deletes: bool,
+    pub existing_objects: bool,
+    /// Only keys with this prefix.
+    pub prefix: String,
+    /// The target no longer accepts the credentials of the remote target.
+    pub wrong_credentials: bool,
+    /// The target replicates back.
+    pub two_way: bool,
+}
+
+/// What happened to the target.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Damage {
+    /// Its bucket is gone.
+    pub bucket_lost: bool,
+    /// Its bucket is there again, without object lock.
+    pub lock_lost: bool,
+    /// Its own rule back to the source is gone.
+    pub rules_lost: bool,
+    /// This share of the versions is gone.
+    pub missing: Percent,
+    /// So many versions have other bytes.
+    pub different: u32,
+    /// So many versions that the source never had.
+    pub extra: u32,
+}
+
+/// How a site behaves.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Behaviour {
+    /// Does not answer at all.
+    pub down: bool,
+    /// Waits so long before each answer.
+    pub slow: Wait,
+    /// Answers this share of the S3 requests with 503 `SlowDown`.
+    pub throttled: Percent,
+    /// How far its clock is ahead.
+    pub clock_ahead: Wait,
+    /// Names of the keys that its key service holds.
+    pub kms_keys: Vec<String>,
+    /// The account for replication may write and delete, but not replicate.
+    pub denies_replicas: bool,
+    /// Queues what is not replicated when it is listed or read, as MinIO does.
+    pub heals: bool,
+}
+
+/// How resyncs go: seconds here stand for minutes there.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Resync {
+    /// Between two writes of the counters.
+    pub flush: Wait,
+    /// Until what failed is sent again by itself.
+    pub retry: Wait,
+    /// For each version, on top of what it takes.
+    pub version: Wait,
+    /// What it does in place of its work.
+    pub lie: Lie,
+    /// Another one is under way from the beginning, and does not end.
+    pub running: bool,
+}
+
+/// Something that happens once.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    pub at: At,
+    pub r#do: Do,
+}
+
+/// When.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct At {
+    /// When the first resync has worked on this share of its versions.
+    pub resync: Percent,
+}
+
+/// What.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Do {
+    /// The site that goes away and comes back as a new process.
+    pub stop: Which,
+    /// How long it is away.
+    pub r#for: Wait,
+    /// What its unfinished resyncs say afterwards.
+    #[serde(default)]
+    pub jobs: After,
+}
+
+/// One of the two sites.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Which {
+    Source,
+    Target,
+}
+
+/// The status of a resync whose server was restarted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum After {
+    #[default]
+    Failed,
+    /// A lie.
+    Completed,
+}
+
+/// What a resync does in place of its work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lie {
+    #[default]
+    None,
+    /// Ends `Completed` and sends nothing.
+    NothingSent,
+    /// Sends everything and never writes its counters.
+    FrozenCounters,
+    /// Counts nine versions of ten.
+    Miscounts,
+    /// Stays `Ongoing` at half the way.
+    Stuck,
+    /// The status names two reset ids in turn.
+    Flips,
+}
+
+/// A share, e.g. `30%`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Percent(pub u8);
+
+/// A length of time, e.g. `500ms`, `3s`, `2m`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wait(pub Duration);
+
+impl Scenario {
+    /// One that comes with the program.
+    pub fn named(name: &str) -> Option<Result<Self, Problem>> {
+        let (_, text) = ALL.iter().find(|(known, _)| *known == name)?;
+        Some(Self::read(text))
+    }
+    pub fn read(text: &str) -> Result<Self, Problem> {
+        tree::parse(text)?.decode()
+    }
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self { objects: 60, versions: 3, delete_markers: 8, size: 300, lock: false, kms_key: None }
+    }
+}
+
+impl Default for Rule {
+    fn default() -> Self {
+        Self {
+            delete_markers: true,
+            deletes: true,
+            existing_objects: true,
+            prefix: String::new(),
+            wrong_credentials: false,
+            two_way: false,
+        }
+    }
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            down: false,
+            slow: Wait::default(),
+            throttled: Percent::default(),
+            clock_ahead: Wait::default(),
+            kms_keys: vec!["my-minio-key".to_owned()],
+            denies_replicas: false,
+            heals: true,
+        }
+    }
+}
+
+impl Default for Resync {
+    fn default() -> Self {
+        let millis = |n| Wait(Duration::from_millis(n));
+        Self { flush: millis(500), retry: millis(1000), version: millis(20), lie: Lie::None, running: false }
+    }
+}
+
+fn bucket() -> String {
+    "invoices".to_owned()
+}
+
+impl<'de> Deserialize<'de> for Percent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let number = text.strip_suffix('%').and_then(|n| n.parse().ok()).filter(|n| *n <= 100);
+        number.map(Self).ok_or_else(|| de::Error::custom(format!("expected a share like `30%`, found `{text}`")))
+    }
+}
+
+impl<'de> Deserialize<'de> for Wait {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let units = [("ms", 1_u64), ("s", 1000), ("m", 60_000)];
+        let millis = units.iter().find_map(|(unit, each)| {
+            let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+            number.checked_mul(*each)
+        });
+        let wait = millis.map(|millis| Self(Duration::from_millis(millis)));
+        wait.ok_or_else(|| de::Error::custom(format!("expected a time like `500ms`, `3s` or `2m`, found `{text}`")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scenario_is_read_and_named_as_its_file() {
+        for (name, text) in ALL {
+            let scenario = Scenario::read(text).unwrap_or_else(|problem| panic!("{name}: {problem:?}"));
+            assert_eq!(scenario.scenario, *name);
+            assert!(text.starts_with('#'), "{name} does not say what it is for");
+        }
+        assert!(ALL.is_sorted());
+        assert!(Scenario::named("nothing").is_none());
+    }
+
+    #[test]
+    fn what_is_no_scenario_is_told_with_its_place() {
+        for (text, what) in [
+            ("scenario: a", "summary"),
+            ("scenario: a\nsummary: b\nloss: 1", "loss"),
+            ("scenario: a\nsummary: b\ndamage: { missing: 120% }", "30%"),
+            ("scenario: a\nsummary: b\ntarget: { slow: 3 days }", "500ms"),
+            ("scenario: a\nsummary: b\nresync: { lie: badly }", "badly"),
+        ] {
+            let problem = Scenario::read(text).unwrap_err();
+            assert!(problem.what.contains(what), "{problem:?}");
+        }
+    }
+}
