@@ -1,6 +1,12 @@
 //! The sandbox: two sites in this process, on loopback ports, that behave as MinIO does. A rehearsal on them needs
 //! nothing installed, and a test can make them fail in every way that was seen on real ones.
 
+#![expect(
+    clippy::format_push_string,
+    clippy::format_collect,
+    reason = "answers of some kilobytes, which read best next to the documents that they are"
+)]
+
 mod admin;
 mod buckets;
 mod data;

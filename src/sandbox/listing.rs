@@ -122,7 +122,9 @@ pub(super) fn objects(site: &Site, ask: &Ask, second: bool) -> Answer {
         count += 1;
         last = common.clone().unwrap_or_else(|| key.clone());
         match common {
-            Some(common) => drop(prefixes.insert(common)),
+            Some(common) => {
+                prefixes.insert(common);
+            }
             None => {
                 let owner = if second && ask.query("fetch-owner") != Some("true") { "" } else { OWNER };
                 contents += &format!(
@@ -265,7 +267,7 @@ fn url(text: &str) -> String {
     for byte in text.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'/' | b'*' => {
-                encoded.push(char::from(byte))
+                encoded.push(char::from(byte));
             }
             b' ' => encoded.push('+'),
             byte => encoded += &format!("%{byte:02X}"),

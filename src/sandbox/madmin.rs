@@ -58,8 +58,8 @@ mod tests {
 
     #[test]
     fn what_both_ciphers_sealed_is_opened_with_the_password_only() {
-        let salt: String = (0..32).map(|n| format!("{n:02x}")).collect();
-        let nonce: String = (0..8).map(|n| format!("{n:02x}")).collect();
+        let numbered = |to: u8| hex::encode((0..to).collect::<Vec<u8>>());
+        let (salt, nonce) = (numbered(32), numbered(8));
         for (id, sealed) in [
             ("00", "0a72345d5ec3236614d67729a93d36444769604f7fc4419f5f3ba5642dbc12ec06"),
             ("01", "99b7172754bc434762e20cf5018fc7e2f718791d1a0da86c7405087846964b7087"),

@@ -371,7 +371,7 @@ fn encrypt(site: &Site, bucket: &Bucket, version: &mut Version) -> Result<(), Re
 /// Id and time as the other site has them.
 fn as_replica(ask: &Ask, version: &mut Version) -> Result<(), Refused> {
     version.replica = true;
-    version.id = ask.version().unwrap_or("null").to_owned();
+    ask.version().unwrap_or("null").clone_into(&mut version.id);
     if let Some(at) = ask.header("x-minio-source-mtime") {
         let wrong = || Refused::new(400, "InvalidArgument", "x-minio-source-mtime is no time");
         version.modified = at.parse::<Timestamp>().map_err(|_| wrong())?;

@@ -25,7 +25,7 @@ use super::targets::Target;
 const STRICT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const PATH: &AsciiSet = &STRICT.remove(b'/');
 /// A site that does not answer for this long is offline.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug)]
 pub(super) struct Peer(Client<HttpConnector, Full<Bytes>>);

@@ -307,7 +307,7 @@ impl Walk {
         // Lossy: only who listens hears it.
         let _ = self.site.trace.send(line.to_string());
         self.change(|job| {
-            job.counted.object = key.to_owned();
+            key.clone_into(&mut job.counted.object);
             match error {
                 _ if lie == Lie::Miscounts && nth % 10 == 9 => {}
                 None => {

@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Collected};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use s3s::{
@@ -289,7 +289,7 @@ impl Server {
         let (mut head, mut body) = response.into_parts();
         let xml = head.headers.get("content-type").is_some_and(|t| t.as_bytes().starts_with(b"application/xml"));
         if admin && xml && !head.status.is_success() {
-            let bytes = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+            let bytes = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
             let root = super::xml::Element::parse(&bytes).unwrap_or_default();
             let reply =
                 Refused::new(head.status.as_u16(), root.text(&["Code"]), root.text(&["Message"])).in_json().reply(None);

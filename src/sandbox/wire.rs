@@ -1,5 +1,7 @@
 //! What a site is asked, and what it answers: requests taken apart, replies and refusals put together as MinIO does.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use getrandom::fill;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -79,7 +81,7 @@ impl Ask {
 
 fn decode(text: &str) -> Result<String, Refused> {
     let decoded = percent_decode_str(text).decode_utf8();
-    decoded.map(|text| text.into_owned()).map_err(|_| Refused::new(400, "InvalidArgument", "The name is not UTF-8"))
+    decoded.map(Cow::into_owned).map_err(|_| Refused::new(400, "InvalidArgument", "The name is not UTF-8"))
 }
 
 impl Reply {

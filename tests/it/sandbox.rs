@@ -3,12 +3,20 @@
 use std::{
     env,
     process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
-use firedrill::sandbox::{self, Pair, Scenario};
+use firedrill::sandbox::{self, Access, Pair, Scenario};
+use regex_lite::Regex;
 use serde_json::Value;
 
-use crate::case::{Firedrill, Outcome};
+use crate::{
+    case::{Firedrill, Outcome},
+    client,
+    pair::{self, Server, needs_minio},
+    seed,
+};
 
 /// A pair with a runtime of its own; gone when dropped.
 struct Sandbox {
@@ -22,8 +30,9 @@ impl Sandbox {
     }
 
     fn of(scenario: Scenario) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let pair = runtime.block_on(sandbox::start(scenario)).unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        let pair = runtime.block_on(sandbox::start(scenario)).expect("a pair");
         Self { pair, _runtime: runtime }
     }
 
@@ -43,10 +52,15 @@ impl Sandbox {
         self.firedrill().args(["verify", &format!("src/{bucket}"), &format!("dst/{bucket}")]).run()
     }
 
+    /// One of its sites as the helpers for real servers see it.
+    fn server(&self, like: &Server, site: &Access) -> Server {
+        like.as_user(&site.access_key, &site.secret_key).at(&site.endpoint)
+    }
+
     /// Runs the real `mc`; nothing when there is none.
     fn mc(&self, args: &[&str]) -> Option<Vec<Value>> {
         let mc = env::var_os("FIREDRILL_TEST_MC")?;
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("a folder");
         let output = Command::new(mc)
             .arg("--config-dir")
             .arg(folder.path())
@@ -62,6 +76,16 @@ impl Sandbox {
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "mc {args:?}: {stdout}{}", String::from_utf8_lossy(&output.stderr));
         Some(serde_json::Deserializer::from_str(&stdout).into_iter::<Value>().map_while(Result::ok).collect())
+    }
+}
+
+/// Waits for something that comes by itself.
+#[track_caller]
+fn until(done: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < end, "it does not come");
+        thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -87,6 +111,10 @@ fn mc_works_as_against_a_real_site() {
     assert_eq!(started[0]["status"], "success", "{started:?}");
     let status = sandbox.mc(&["replicate", "resync", "status", "src/invoices", "--remote-bucket", &arn]).unwrap();
     assert_eq!(status[0]["resyncInfo"]["target"][0]["arn"], arn.as_str(), "{status:?}");
+    until(|| {
+        let status = sandbox.mc(&["replicate", "resync", "status", "src/invoices", "--remote-bucket", &arn]).unwrap();
+        status[0]["resyncInfo"]["target"][0]["resyncStatus"] == "Completed"
+    });
     sandbox.verify().exit(0);
 
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -109,20 +137,175 @@ fn mc_sets_up_replication_and_versions_arrive_on_the_other_site() {
     let remote = format!("{}/fresh", sandbox.pair.target.mc_host());
     sandbox.mc(&["replicate", "add", "src/fresh", "--remote-bucket", &remote, "--priority", "1"]);
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), vec![7; 6 << 20]).unwrap();
+    std::fs::write(file.path(), vec![7; 300_000]).unwrap();
     sandbox.mc(&["cp", file.path().to_str().unwrap(), "src/fresh/big"]);
     sandbox.mc(&["cp", file.path().to_str().unwrap(), "src/fresh/gone"]);
     sandbox.mc(&["rm", "src/fresh/gone"]);
     let of = |site: &str| {
         let mut lines = sandbox.mc(&["ls", "-r", "--versions", &format!("{site}/fresh")]).unwrap();
-        lines.iter_mut().for_each(|line| drop(line.as_object_mut().unwrap().remove("url")));
+        for line in &mut lines {
+            line.as_object_mut().unwrap().remove("url");
+        }
         lines
     };
     let source = of("src");
     assert_eq!(source.len(), 3);
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while of("dst") != source {
-        assert!(std::time::Instant::now() < end, "{source:?}\n{:?}", of("dst"));
-        std::thread::sleep(std::time::Duration::from_millis(50));
+    until(|| of("dst") == source);
+}
+
+/// What a recovery by the shipped runbook says of each scenario: its exit code, and words of its output.
+const VERDICTS: &[(&str, i32, &str)] = &[
+    ("active_active", 0, "75 missing"),
+    ("check_passes", 4, "not on the target"),
+    ("clock_skew", 0, "clock_skew"),
+    ("completed_with_nothing", 4, "188 missing"),
+    ("counters_wrong", 0, "188 versions compared: no difference"),
+    ("different_content", 0, "3 different"),
+    ("extra_versions", 4, "4 extra"),
+    ("frozen_counter", 0, "188 versions compared: no difference"),
+    ("healthy", 0, "188 versions compared: no difference"),
+    ("kms_key_missing", 4, "encryption_matches"),
+    ("lock_mismatch", 4, "object_lock_matches"),
+    ("partial_loss", 0, "missing"),
+    ("reset_id_flips", 0, "188 versions compared: no difference"),
+    ("resync_running", 4, "no_resync_running"),
+    ("roles_swapped", 4, "direction"),
+    ("rules_lost", 0, "188 versions compared: no difference"),
+    ("slow_site", 0, "no difference"),
+    ("source_restarts", 0, "188 versions compared: no difference"),
+    ("source_restarts_completed", 0, "188 versions compared: no difference"),
+    ("target_lost", 0, "188 missing"),
+    ("target_offline", 4, "does not answer"),
+    ("target_stops_at_end", 0, "188 versions compared: no difference"),
+    ("target_stops_midway", 0, "188 versions compared: no difference"),
+    ("wrong_credentials", 4, "target_credentials"),
+];
+
+/// Not in the table: their verdicts are not those of the shipped runbook alone.
+const APART: [&str; 2] = ["slow_down", "stuck"];
+
+#[test]
+fn every_scenario_has_its_verdict() {
+    let named: Vec<&str> = VERDICTS.iter().map(|(name, ..)| *name).chain(APART).collect();
+    for (name, _) in sandbox::scenario::ALL {
+        assert!(named.contains(name), "`{name}` has no verdict");
     }
+    for some in VERDICTS.chunks(6) {
+        thread::scope(|scope| {
+            for (name, code, words) in some {
+                scope.spawn(move || {
+                    let sandbox = Sandbox::start(name);
+                    let outcome = sandbox.recover(&["-i", "settle=5s", "-i", "max_attempts=2"]);
+                    assert_eq!(outcome.code, *code, "{name}\n{}\n{}", outcome.stdout, outcome.stderr);
+                    outcome.says(words);
+                    if *code == 0 {
+                        sandbox.verify().exit(0);
+                    }
+                });
+            }
+        });
+    }
+}
+
+#[test]
+fn a_resync_that_stands_still_is_no_success() {
+    let sandbox = Sandbox::start("stuck");
+    let runbook = "format: 1\nrunbook: stands_still\nsummary: A resync that ends nowhere\nkind: recovery\n\
+        roles: { source: { description: S }, target: { description: T } }\nsteps:\n  \
+        - { id: targets, uses: replication.targets, with: { bucket: invoices }, on_failure: continue }\n  \
+        - { id: prepare, uses: bucket.prepare, with: { bucket: invoices } }\n  \
+        - { id: start, uses: resync.start, with: { bucket: invoices, arn: \"{{ steps.targets.arn }}\" } }\n  \
+        - { id: watch, uses: resync.monitor, with: { bucket: invoices, arn: \"{{ steps.start.arn }}\", \
+        reset_id: \"{{ steps.start.reset_id }}\", every: 1s, stalled_after: 5s } }\n";
+    let sites = ["run", "book.yaml", "--site", "source=src", "--site", "target=dst", "--confirm-target", "dst"];
+    sandbox.firedrill().file("book.yaml", runbook).args(sites).run().exit(4).says("Ongoing");
+}
+
+#[test]
+fn answers_are_those_of_a_real_site() {
+    needs_minio!();
+    let real = &pair::Pair::shared().source;
+    let sandbox = Sandbox::start("healthy");
+    let ours = sandbox.server(real, &sandbox.pair.source);
+    let bucket = "like-the-real-one";
+    for server in [real, &ours] {
+        assert_eq!(client::signed(server, "PUT", &format!("/{bucket}")).0, 200);
+        seed::set_versioning(server, bucket, aws_sdk_s3::types::BucketVersioningStatus::Enabled);
+        seed::fill(server, bucket, 7);
+    }
+    let mut wrong = Vec::new();
+    let asks = ASKS.lines().map(str::trim).filter(|line| !line.is_empty());
+    for (method, path) in asks.filter_map(|line| line.split_once(' ')) {
+        let path = path.replace("BUCKET", bucket);
+        let [expected, said] = [real, &ours].map(|server| {
+            let (status, body) = client::signed(server, method, &path);
+            format!("{status} {}", without_ids(&body))
+        });
+        if expected != said {
+            wrong.push(format!("{method} {path}\n  real {expected}\n  ours {said}\n"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Asked of both; ids, times and hosts may differ.
+const ASKS: &str = "
+    GET /BUCKET?versions=&encoding-type=url
+    GET /BUCKET?versions=
+    GET /BUCKET?versions=&max-keys=1
+    GET /BUCKET?versions=&max-keys=7&encoding-type=url
+    GET /BUCKET?versions=&max-keys=0
+    GET /BUCKET?versions=&max-keys=-1
+    GET /BUCKET?versions=&prefix=a&delimiter=%2F
+    GET /BUCKET?versions=&delimiter=%2F&max-keys=2
+    GET /BUCKET?versions=&version-id-marker=x
+    GET /BUCKET?versions=&prefix=b&key-marker=a
+    GET /BUCKET?list-type=2
+    GET /BUCKET?list-type=2&max-keys=3&encoding-type=url
+    GET /BUCKET?list-type=2&delimiter=%2F
+    GET /BUCKET?prefix=nothing
+    GET /BUCKET?replication-foo=
+    GET /BUCKET?versioning=
+    GET /BUCKET?replication=
+    GET /BUCKET?lifecycle=
+    GET /BUCKET?encryption=
+    GET /BUCKET?object-lock=
+    GET /BUCKET?policy=
+    GET /BUCKET?tagging=
+    GET /BUCKET?notification=
+    GET /BUCKET?location=
+    GET /BUCKET?replication-reset-status=
+    GET /BUCKET?replication-check=
+    GET /BUCKET?replication-metrics=2
+    PUT /BUCKET?replication-reset=&arn=x
+    PUT /BUCKET?replication-reset=&arn=x&older-than=7d
+    PUT /BUCKET?unknown=
+    PUT /BUCKET
+    GET /BUCKET/not-there
+    GET /BUCKET/not-there?versionId=8b0b1dd2-5a0e-4ad6-a4a9-6d5b3b6c2f11
+    GET /BUCKET/not-there?tagging=
+    DELETE /BUCKET
+    GET /no-such-bucket?versions=
+    GET /no-such-bucket?versioning=
+    GET /no-such-bucket?object-lock=
+    GET /no-such-bucket?replication=
+    PUT /no-such-bucket?replication-reset=
+    GET /no-such-bucket/key
+    GET /minio/admin/v3/list-remote-targets?bucket=BUCKET
+    GET /minio/admin/v3/list-remote-targets?bucket=BUCKET&type=replication
+    GET /minio/admin/v3/get-bucket-quota?bucket=BUCKET
+    GET /minio/admin/v3/kms/key/status?key-id=my-minio-key
+    GET /minio/admin/v3/site-replication/info
+";
+
+fn without_ids(body: &str) -> String {
+    let masks = [
+        (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UUID"),
+        (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
+        (r"<RequestId>[^<]*</RequestId><HostId>[^<]*</HostId>", "HOST"),
+        (r#""RequestId":"[^"]*","HostId":"[^"]*""#, "HOST"),
+    ];
+    masks.iter().fold(body.to_owned(), |text, (pattern, mask)| {
+        Regex::new(pattern).unwrap().replace_all(&text, *mask).into_owned()
+    })
 }
