@@ -324,7 +324,8 @@ pub(super) async fn check_targets(site: &Site, ask: &Ask) -> Answer {
         let bucket = store.bucket(&ask.bucket)?;
         let rules = bucket.rules();
         if rules.is_empty() {
-            return Err(resync::no_rules());
+            let Refused { message, .. } = resync::no_rules();
+            return Err(Refused { message: format!("{message} ({message}: {})", ask.bucket), ..resync::no_rules() });
         }
         let named: Vec<_> =
             rules.arns().into_iter().map(|arn| bucket.targets.iter().find(|t| t.arn == arn).cloned()).collect();

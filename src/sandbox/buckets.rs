@@ -4,6 +4,7 @@ use http::Method;
 
 use super::{
     objects::remove,
+    rules,
     site::Site,
     store::Bucket,
     wire::{Answer, Ask, DECLARATION, Refused, Reply, element},
@@ -104,7 +105,11 @@ fn write(site: &Site, ask: &Ask, document: &Document) -> Answer {
         "replication" => replication_fits(bucket, &root)?,
         _ => {}
     }
-    bucket.documents.insert(document.name.to_owned(), without_header(&text));
+    let kept = match document.name {
+        "replication" => rules::document(&root),
+        _ => without_header(&text),
+    };
+    bucket.documents.insert(document.name.to_owned(), kept);
     Ok(Reply::ok())
 }
 
@@ -135,8 +140,8 @@ fn replication_fits(bucket: &Bucket, root: &Element) -> Result<(), Refused> {
             "The replication source does not have versioning enabled",
         ));
     }
-    let rules = super::rules::Rules::of(root);
-    match rules.arns().iter().find(|arn| !bucket.targets.iter().any(|target| target.arn == **arn)) {
+    let named = rules::Rules::of(root);
+    match named.arns().iter().find(|arn| !bucket.targets.iter().any(|target| target.arn == **arn)) {
         Some(_) => Err(Refused::new(404, "XMinioAdminRemoteTargetNotFoundError", "The remote target does not exist")),
         None => Ok(()),
     }
@@ -193,7 +198,11 @@ pub(super) fn delete(site: &Site, ask: &Ask) -> Answer {
     let mut store = site.store();
     let forced = ask.header("x-minio-force-delete") == Some("true");
     if !store.bucket(&ask.bucket)?.keys.is_empty() && !forced {
-        return Err(Refused::new(409, "BucketNotEmpty", "The bucket you tried to delete is not empty"));
+        return Err(Refused::new(
+            409,
+            "BucketNotEmpty",
+            "The bucket you tried to delete is not empty. You must delete all versions in the bucket.",
+        ));
     }
     store.buckets.remove(&ask.bucket);
     Ok(Reply::new(204))

@@ -13,7 +13,8 @@ use super::{
 };
 
 /// Names that trip up clients, after these come plain ones.
-const STRANGE: [&str; 4] = ["Über uns/Größe & Maß+50%.txt", "emoji/🦀.bin", "quote\"'<>&.txt", "sub/folder/"];
+const STRANGE: [&str; 4] =
+    ["Über uns/Größe & Maß+50%.txt", "emoji/🦀.bin", "quote\"'<>&.txt", "folder/of/folders/ end "];
 
 /// Fills both sites: an established replication, and then what the scenario says happened to the target.
 pub(super) fn fill(scenario: &Scenario, source: &Site, target: &Site, now: Timestamp) {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use base64::{Engine, prelude::BASE64_STANDARD};
+
 use super::{
     site::Site,
     store::{Bucket, Version},
@@ -32,7 +34,8 @@ pub(super) fn versions(site: &Site, ask: &Ask) -> Answer {
     let page = Page::of(ask, "key-marker")?;
     let after_version = ask.query("version-id-marker").unwrap_or_default();
     if !after_version.is_empty() && page.marker.is_empty() {
-        return Err(not_implemented());
+        let refused = not_implemented();
+        return Err(Refused { message: format!("{} ()", refused.message), ..refused });
     }
     let store = site.store();
     let bucket = store.bucket(&ask.bucket)?;
@@ -77,6 +80,8 @@ pub(super) fn versions(site: &Site, ask: &Ask) -> Answer {
     if let (true, Some((key, id))) = (truncated, last) {
         answer += &page.element("NextKeyMarker", &format!("{key}[minio_cache:v2,return:]"));
         answer += &element("NextVersionIdMarker", id);
+    } else {
+        answer += "<NextVersionIdMarker></NextVersionIdMarker>";
     }
     answer += &element("VersionIdMarker", after_version);
     answer += &page.limits(truncated);
@@ -141,9 +146,12 @@ pub(super) fn objects(site: &Site, ask: &Ask, second: bool) -> Answer {
     let asked = ask.query(marker).unwrap_or_default();
     match (second, truncated) {
         (true, more) => {
-            answer += &element("ContinuationToken", asked);
+            if !asked.is_empty() {
+                answer += &element("ContinuationToken", asked);
+            }
             if more {
-                answer += &page.element("NextContinuationToken", &format!("{last}[minio_cache:v2,return:]"));
+                let token = BASE64_STANDARD.encode(format!("{last}[minio_cache:v2,return:]"));
+                answer += &element("NextContinuationToken", &token);
             }
             answer += &format!("<KeyCount>{count}</KeyCount>");
         }
@@ -179,11 +187,16 @@ impl Page {
         let text = |name: &str| ask.query(name).unwrap_or_default();
         let asked: i64 = match text("max-keys") {
             "" => 1000,
-            text => text.parse().map_err(|_| invalid("max-keys"))?,
+            text => text.parse().map_err(|_| invalid("maxKeys"))?,
         };
-        let max = usize::try_from(asked).map_err(|_| invalid("max-keys"))?.min(PAGE);
+        let max = usize::try_from(asked).map_err(|_| invalid("maxKeys"))?.min(PAGE);
         // The rest of a marker is the server's own note to itself.
-        let marker = text(marker).split("[minio_cache:").next().unwrap_or_default().to_owned();
+        let given = match marker {
+            "continuation-token" => BASE64_STANDARD.decode(text(marker)).map_err(|_| invalid_token())?,
+            marker => text(marker).as_bytes().to_vec(),
+        };
+        let given = String::from_utf8(given).map_err(|_| invalid_token())?;
+        let marker = given.split("[minio_cache:").next().unwrap_or_default().to_owned();
         let prefix = text("prefix").to_owned();
         if !marker.is_empty() && !marker.starts_with(&prefix) {
             return Err(not_implemented());
@@ -278,6 +291,10 @@ fn url(text: &str) -> String {
 
 fn invalid(name: &str) -> Refused {
     Refused::new(400, "InvalidArgument", format!("Argument {name} must be an integer between 0 and 2147483647"))
+}
+
+fn invalid_token() -> Refused {
+    Refused::new(400, "InvalidArgument", "The continuation token provided is incorrect")
 }
 
 fn not_implemented() -> Refused {

@@ -103,7 +103,11 @@ pub(super) fn status(site: &Site, ask: &Ask) -> Answer {
 
 /// Does everything in the server's order, so that a refusal leaves the same marks.
 pub(super) async fn start(site: &Arc<Site>, ask: &Ask, progress: &mpsc::UnboundedSender<Progress>) -> Answer {
-    let days = ask.query("older-than").filter(|text| !text.is_empty()).map(older_than).transpose()?;
+    let days = ask
+        .query("older-than")
+        .filter(|text| !text.is_empty())
+        .map(|text| older_than(&ask.bucket, text))
+        .transpose()?;
     let arn = ask.query("arn").unwrap_or_default().to_owned();
     let reset_id = ask.query("reset-id").filter(|id| !id.is_empty()).map_or_else(uuid, str::to_owned);
     let target = {
@@ -123,11 +127,19 @@ pub(super) async fn start(site: &Arc<Site>, ask: &Ask, progress: &mpsc::Unbounde
                 "No matching ExistingObjects rule enabled",
             ));
         }
-        let target = bucket.targets.iter().find(|target| target.arn == arn);
-        target.cloned().ok_or_else(|| bad_request("ARN should be specified").in_json())?
+        bucket.targets.iter().find(|target| target.arn == arn).cloned()
+    };
+    let now = site.now();
+    let Some(target) = target else {
+        // Refused, and yet every target keeps the mark.
+        for target in &mut site.store().bucket_mut(&ask.bucket)?.targets {
+            target.reset = Some((reset_id.clone(), now));
+        }
+        let why = "target ARN specified for resync is empty";
+        let message = format!("400 BadRequest (Invalid arguments provided for {}/: ({why}))", ask.bucket);
+        return Err(bad_request(&message).in_json());
     };
     check(site, &target).await?;
-    let now = site.now();
     let before = days.map_or(now, |days| now.checked_sub(SignedDuration::from_hours(24 * days)).unwrap_or(now));
     {
         let mut store = site.store();
@@ -360,7 +372,7 @@ impl Walk {
 }
 
 /// The server takes a Go duration, divides its nanoseconds by 24 and calls that days.
-fn older_than(text: &str) -> Result<i64, Refused> {
+fn older_than(bucket: &str, text: &str) -> Result<i64, Refused> {
     let units = [
         ("ns", 1),
         ("µs", 1_000),
@@ -375,7 +387,11 @@ fn older_than(text: &str) -> Result<i64, Refused> {
         number.checked_mul(*each)
     });
     let Some(nanoseconds) = nanoseconds else {
-        return Err(Refused::new(400, "InvalidArgument", format!("time: invalid duration \"{text}\"")));
+        let message = format!(
+            "Invalid arguments provided for {bucket}/: (invalid query parameter older-than {text} for {bucket} : time: \
+             unknown unit \"d\" in duration \"{text}\")"
+        );
+        return Err(Refused::new(400, "InvalidArgument", message));
     };
     let days = nanoseconds / 24;
     if days > 36_500 {
@@ -407,10 +423,10 @@ mod tests {
 
     #[test]
     fn days_are_nanoseconds_divided_by_24() {
-        assert_eq!(older_than("240ns").unwrap(), 10);
-        assert_eq!(older_than("1440ns").unwrap(), 60);
-        assert_eq!(older_than("7d").unwrap_err().code, "InvalidArgument");
-        let too_long = older_than("168h").unwrap_err();
+        assert_eq!(older_than("b", "240ns").unwrap(), 10);
+        assert_eq!(older_than("b", "1440ns").unwrap(), 60);
+        assert_eq!(older_than("b", "7d").unwrap_err().code, "InvalidArgument");
+        let too_long = older_than("b", "168h").unwrap_err();
         assert_eq!((too_long.status, too_long.code.as_str(), too_long.json), (400, "XMinioAdminConfigBadJSON", true));
     }
 }

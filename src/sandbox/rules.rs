@@ -1,6 +1,6 @@
 //! Replication rules of a bucket, as far as they decide what is sent where.
 
-use super::{store::Version, xml::Element};
+use super::{store::Version, wire::element, xml::Element};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Rules(Vec<Rule>);
@@ -27,6 +27,57 @@ pub(super) enum Reason {
     Purged,
     /// A resync walks by.
     Resync,
+}
+
+/// A configuration as the server writes it back: in its own order, and without the empty parts that clients send.
+pub(super) fn document(root: &Element) -> String {
+    let rules: String = root.all("Rule").map(rule_document).collect();
+    format!("<ReplicationConfiguration>{rules}{}</ReplicationConfiguration>", element("Role", root.text(&["Role"])))
+}
+
+fn rule_document(rule: &Element) -> String {
+    let text = |name: &str| element(name, rule.text(&[name]));
+    let switch = |path: &[&str]| {
+        let status = Some(rule.at(path).map_or("", |e| e.text(&["Status"]))).filter(|status| !status.is_empty());
+        element("Status", status.unwrap_or("Disabled"))
+    };
+    let class = match rule.text(&["Destination", "StorageClass"]) {
+        "" => String::new(),
+        class => element("StorageClass", class),
+    };
+    let modifications = switch(&["SourceSelectionCriteria", "ReplicaModifications"]);
+    let priority = Some(rule.text(&["Priority"])).filter(|n| !n.is_empty()).unwrap_or("0");
+    format!(
+        "<Rule>{}{}{}<DeleteMarkerReplication>{}</DeleteMarkerReplication><DeleteReplication>{}</DeleteReplication>\
+         <Destination>{}{class}</Destination><SourceSelectionCriteria><ReplicaModifications>{modifications}\
+         </ReplicaModifications></SourceSelectionCriteria><Filter>{}</Filter><ExistingObjectReplication>{}\
+         </ExistingObjectReplication></Rule>",
+        text("ID"),
+        text("Status"),
+        element("Priority", priority),
+        switch(&["DeleteMarkerReplication"]),
+        switch(&["DeleteReplication"]),
+        element("Bucket", rule.text(&["Destination", "Bucket"])),
+        filter_document(rule),
+        switch(&["ExistingObjectReplication"]),
+    )
+}
+
+fn filter_document(rule: &Element) -> String {
+    let tags = |place: &[&str]| -> String {
+        let all = rule.at(place).into_iter().flat_map(|e| e.all("Tag")).filter(|tag| !tag.text(&["Key"]).is_empty());
+        let pair =
+            |tag: &Element| format!("{}{}", element("Key", tag.text(&["Key"])), element("Value", tag.text(&["Value"])));
+        all.map(|tag| format!("<Tag>{}</Tag>", pair(tag))).collect()
+    };
+    let (both, prefix) = (tags(&["Filter", "And"]), rule.text(&["Filter", "And", "Prefix"]));
+    if !both.is_empty() || !prefix.is_empty() {
+        return format!("<And>{}{both}</And>", element("Prefix", prefix));
+    }
+    match tags(&["Filter"]) {
+        tag if tag.is_empty() => element("Prefix", rule.text(&["Filter", "Prefix"])),
+        tag => tag,
+    }
 }
 
 impl Rules {
@@ -63,7 +114,8 @@ impl Rule {
         let arn = if destination.starts_with("arn:minio:") || role.is_empty() { destination } else { role };
         let places = [rule.at(&["Filter", "And"]), rule.at(&["Filter"]), Some(rule)];
         let prefix = places.iter().flatten().map(|e| e.text(&["Prefix"])).find(|p| !p.is_empty()).unwrap_or_default();
-        let tags = places.iter().flatten().flat_map(|e| e.all("Tag"));
+        // Clients send an empty tag when they mean none.
+        let tags = places.iter().flatten().flat_map(|e| e.all("Tag")).filter(|tag| !tag.text(&["Key"]).is_empty());
         Self {
             enabled: rule.text(&["Status"]) == "Enabled",
             prefix: prefix.to_owned(),

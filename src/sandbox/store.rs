@@ -186,7 +186,8 @@ impl Bucket {
 
     /// The id of a version that is written now.
     pub(super) fn new_id(&self, key: &str) -> String {
-        if self.versioned(key) { uuid() } else { "null".to_owned() }
+        // A folder has one version only, whatever the bucket says.
+        if self.versioned(key) && !key.ends_with('/') { uuid() } else { "null".to_owned() }
     }
 
     /// A key below another object is in no listing, and no walk finds it.

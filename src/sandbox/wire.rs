@@ -147,9 +147,15 @@ impl Refused {
             reply = reply.with(name, value);
         }
         if self.json {
-            let body = serde_json::json!({ "Code": code, "Message": message, "BucketName": bucket,
-                "Resource": resource, "RequestId": id, "HostId": "sandbox" });
-            return reply.with("content-type", "application/json").body(body.to_string());
+            let mut body = serde_json::json!({ "Code": code, "Message": message });
+            // Admin calls have no bucket in their path.
+            if !bucket.is_empty() && bucket != "minio" {
+                body["BucketName"] = bucket.into();
+            }
+            body["Resource"] = resource.into();
+            body["RequestId"] = id.into();
+            body["HostId"] = "sandbox".into();
+            return reply.with("content-type", "application/json").body(format!("{body}\n"));
         }
         let mut body = format!("{DECLARATION}<Error>{}{}", element("Code", code), element("Message", message));
         if !key.is_empty() {

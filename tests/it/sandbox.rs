@@ -227,11 +227,27 @@ fn answers_are_those_of_a_real_site() {
     let real = &pair::Pair::shared().source;
     let sandbox = Sandbox::start("healthy");
     let ours = sandbox.server(real, &sandbox.pair.source);
+    let other = sandbox.server(real, &sandbox.pair.target);
+    let folder = tempfile::tempdir().unwrap();
     let bucket = "like-the-real-one";
     for server in [real, &ours] {
         assert_eq!(client::signed(server, "PUT", &format!("/{bucket}")).0, 200);
         seed::set_versioning(server, bucket, aws_sdk_s3::types::BucketVersioningStatus::Enabled);
         seed::fill(server, bucket, 7);
+        // A rule that was made in the same way, to a bucket that is still there.
+        let (site, name) =
+            if std::ptr::eq(server, real) { (&pair::Pair::shared().target, "real") } else { (&other, "ours") };
+        assert_eq!(client::signed(site, "PUT", "/ruled").0, 200);
+        assert_eq!(client::signed(server, "PUT", "/ruled").0, 200);
+        for server in [site, server] {
+            seed::set_versioning(server, "ruled", aws_sdk_s3::types::BucketVersioningStatus::Enabled);
+        }
+        let mc = Command::new(env::var_os("FIREDRILL_TEST_MC").unwrap())
+            .args(["--config-dir", folder.path().to_str().unwrap(), "replicate", "add", &format!("{name}/ruled")])
+            .args(["--remote-bucket", &site.remote("ruled"), "--priority", "1"])
+            .env(format!("MC_HOST_{name}"), server.mc_host())
+            .output();
+        assert!(mc.as_ref().unwrap().status.success(), "{mc:?}");
     }
     let mut wrong = Vec::new();
     let asks = ASKS.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -291,6 +307,12 @@ const ASKS: &str = "
     GET /no-such-bucket?replication=
     PUT /no-such-bucket?replication-reset=
     GET /no-such-bucket/key
+    GET /ruled?replication=
+    GET /ruled?replication-check=
+    GET /ruled?replication-reset-status=
+    PUT /ruled?replication-reset=&arn=arn%3Aminio%3Areplication%3A%3Anope%3Adata
+    PUT /ruled?replication-reset=
+    PUT /ruled?replication-reset=&reset-id=x
     GET /minio/admin/v3/list-remote-targets?bucket=BUCKET
     GET /minio/admin/v3/list-remote-targets?bucket=BUCKET&type=replication
     GET /minio/admin/v3/get-bucket-quota?bucket=BUCKET
@@ -303,6 +325,7 @@ fn without_ids(body: &str) -> String {
         (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UUID"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
         (r"<RequestId>[^<]*</RequestId><HostId>[^<]*</HostId>", "HOST"),
+        (r"<ID>[^<]*</ID>", "ID"),
         (r#""RequestId":"[^"]*","HostId":"[^"]*""#, "HOST"),
     ];
     masks.iter().fold(body.to_owned(), |text, (pattern, mask)| {
