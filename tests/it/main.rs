@@ -7,17 +7,31 @@ mod case;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod command_line;
+#[cfg(test)]
 mod engine;
+#[cfg(test)]
+mod interrupted;
 #[cfg(test)]
 mod invalid;
 #[cfg(test)]
 mod pair;
 #[cfg(test)]
+mod plan;
+#[cfg(test)]
 mod proxy;
+#[cfg(test)]
+mod record;
+#[cfg(test)]
+mod recover;
 #[cfg(test)]
 mod redact;
 #[cfg(test)]
+mod scene;
+#[cfg(test)]
 mod schema;
+#[cfg(test)]
+mod secrecy;
 #[cfg(test)]
 mod seed;
 #[cfg(test)]
