@@ -21,8 +21,7 @@ fn refused(drill: &Firedrill, args: &[&str], code: i32, why: &str) -> Outcome {
 #[test]
 fn wrong_usage_is_exit_2() {
     let drill = Firedrill::new();
-    let calls: [&[&str]; 9] = [
-        &[],
+    let calls: [&[&str]; 8] = [
         &["rebuild"],
         &["recover", "source", "target/bucket"],
         &["recover", "source/bucket"],
@@ -33,7 +32,7 @@ fn wrong_usage_is_exit_2() {
         &["runs", "--output", "yaml"],
     ];
     for call in calls {
-        let outcome = refused(&drill, call, 2, "Usage");
+        let outcome = refused(&drill, call, 2, "For more information, try '--help'");
         assert!(outcome.stderr.lines().count() < 60, "{}", outcome.stderr);
     }
     assert_eq!(fs::read_dir(drill.folder()).unwrap().count(), 0);
@@ -113,7 +112,7 @@ fn what_binds_a_run_wrongly_is_refused_before_anything_is_sent() {
         refused(drill, &[&["run", runbook][..], &bound, more].concat(), 3, why)
     };
 
-    refused(drill, &["recover", "sorce/b", &there], 3, "sorce").says("source");
+    refused(drill, &["recover", "sorce/bucket", &there, "--confirm-target=target"], 3, "sorce").says("MC_HOST_sorce");
     refused(drill, &["recover", &here, "nowhere/bucket", "--confirm-target=nowhere"], 3, "nowhere");
     refused(drill, &["recover", &here, &here, "--confirm-target=source"], 3, "same site");
     run("recover", &["--site", "witness=source"], "has no role `witness`: its roles are source, target");
@@ -162,7 +161,9 @@ fn without_a_place_for_its_journal_nothing_is_begun() {
     // It gets full in the middle of the first checks. What was written stands, and nothing was changed.
     let outcome = call.clone().full_at(8).run().exit(6).says("journal.jsonl");
     assert_eq!(outcome.stderr.trim().lines().count(), 1, "{}", outcome.stderr);
-    assert!(watched.changing().is_empty(), "{:?}", watched.changing());
+    // MinIO's own check is asked for, and has no bucket to write to.
+    let changing = watched.changing();
+    assert!(changing.iter().all(|request| request.has_query("replication-check")), "{changing:?}");
     assert_eq!(everything(pair, bucket), before);
     assert!(!drill.events("run_started").is_empty());
     drill.clone().args(["audit", "verify", "latest"]).run().exit(0).says("torn");

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     case::Firedrill,
     pair::{Pair, Rule, needs_minio},
-    scene::{assert_audited, operator},
+    scene::{assert_audited, next_second, operator},
     seed,
 };
 
@@ -22,6 +22,7 @@ fn finished(bucket: &str) -> (Firedrill, PathBuf) {
     pair.wait_replicated(bucket);
     let version = seed::inventory(&pair.target, bucket).into_iter().find(|entry| entry.key == "lost").unwrap();
     seed::delete_version(&pair.target, bucket, "lost", &version.version_id);
+    next_second();
     let drill = operator(pair);
     let (here, there) = (format!("source/{bucket}"), format!("target/{bucket}"));
     drill.clone().args(["verify", &here, &there, "-i", "settle=1s"]).run().exit(4);

@@ -12,8 +12,8 @@ use crate::{
     client::{block_on, s3},
     pair::{Pair, Rule, Server, needs_minio},
     scene::{
-        assert_audited, assert_rebuilt, assert_same_attributes, everything, lost, operator, output, over, recover,
-        shipped,
+        assert_audited, assert_rebuilt, assert_same_attributes, everything, lost, next_second, operator, output, over,
+        recover, shipped,
     },
     seed::{self, Entry},
 };
@@ -70,14 +70,18 @@ fn a_locked_bucket_comes_back_with_its_lock_retention_and_legal_holds() {
 
     let source = seed::inventory(&pair.source, bucket);
     let drill = operator(pair);
-    recover(&drill, bucket).run().exit(0);
+    // A multipart object whose metadata a server sends once more comes out with another ETag, and right again with the
+    // next resync: its retention is not a whole number of seconds here, and one there.
+    let places = [format!("source/{bucket}"), format!("target/{bucket}")];
+    let flags = ["--confirm-target=target", "-i", "settle=15s", "-i", "max_attempts=6"];
+    drill.clone().args(["recover", &places[0], &places[1]].iter().chain(&flags)).run().exit(0);
     assert_rebuilt(pair, bucket, &source);
     let attributes = assert_same_attributes(pair, bucket, "", 1);
     let with =
         |name: &str, value: &str| attributes.iter().filter(|one| one.get(name).is_some_and(|v| v == value)).count();
     assert_eq!(with("legal hold", "ON"), held.len());
     assert_eq!(with("lock mode", "GOVERNANCE"), attributes.len());
-    assert!(attributes.iter().any(|one| one["retained until"].starts_with("2099-")), "the longer retention is gone");
+    assert!(attributes.iter().any(|one| one["retained until"] == UNTIL.to_string()), "the longer retention is gone");
     let lock = |server: &Server| {
         let text = seed::bucket_fingerprint(server, bucket);
         text.lines().find(|line| line.starts_with("object-lock")).unwrap().to_owned()
@@ -171,6 +175,7 @@ fn a_target_that_lost_some_versions_gets_them_back_and_an_intact_one_loses_none(
     pair.replicate(bucket, &Rule::default());
     seed::fill(&pair.source, bucket, 11);
     pair.wait_replicated(bucket);
+    next_second();
     let source = seed::inventory(&pair.source, bucket);
     let lost: Vec<&Entry> = source.iter().step_by(5).collect();
     assert!(lost.iter().any(|entry| entry.is_delete_marker));
@@ -331,13 +336,15 @@ fn hold(server: &Server, bucket: &str, entry: &Entry, on: bool) {
     });
 }
 
-/// Until the end of the century.
+/// In the year 2099, in seconds.
+const UNTIL: i64 = 4_078_000_000;
+
 fn retain(server: &Server, bucket: &str, entry: &Entry) {
     block_on(async || {
         let client = s3(server);
         let retention = ObjectLockRetention::builder()
             .mode(ObjectLockRetentionMode::Governance)
-            .retain_until_date(aws_sdk_s3::primitives::DateTime::from_secs(4_078_000_000))
+            .retain_until_date(aws_sdk_s3::primitives::DateTime::from_secs(UNTIL))
             .build();
         let retain = client.put_object_retention().bucket(bucket).key(&entry.key).version_id(&entry.version_id);
         retain.retention(retention).send().await.expect("the retention is set");

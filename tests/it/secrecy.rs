@@ -5,7 +5,7 @@ use std::fs;
 use crate::{
     case::Firedrill,
     pair::{Pair, Rule, needs_minio},
-    scene::{assert_rebuilt, lost, operator, recover},
+    scene::{assert_rebuilt, lost, next_second, operator, recover},
     seed,
 };
 
@@ -57,6 +57,7 @@ fn a_run_that_fails_leaves_no_credential_either() {
     let version = seed::put(&pair.source, bucket, "key", b"data");
     pair.wait_replicated(bucket);
     seed::delete_version(&pair.target, bucket, "key", &version);
+    next_second();
     let places = [format!("source/{bucket}"), format!("target/{bucket}")];
     let verify = |drill: &Firedrill| {
         let flags = ["-i", "settle=1s", "--log-format", "json"];
