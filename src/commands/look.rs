@@ -14,7 +14,7 @@ use crate::{
     cli::Schema,
     digest::digest,
     event::Observer,
-    human::duration,
+    human::{bytes, duration, plural},
     journal::{self, JOURNAL, Journal},
     problem,
     replay::RunState,
@@ -148,8 +148,9 @@ pub(super) fn audit(runs: &Runs, wanted: &str, json: bool) -> Result<Exit, Refus
         }));
     } else {
         print(&format!(
-            "{name} verifies: {} lines, {files} files beside it, verdict {}{}\n  head  {}",
-            journal.lines.len(),
+            "{name} verifies: {}, {} beside it, verdict {}{}\n  head  {}",
+            plural(journal.lines.len() as u64, "line"),
+            plural(files as u64, "file"),
             verdict_word(&state),
             torn(&journal),
             journal.head
@@ -161,7 +162,9 @@ pub(super) fn audit(runs: &Runs, wanted: &str, json: bool) -> Result<Exit, Refus
 fn torn(journal: &Journal) -> String {
     match journal.torn_bytes {
         0 => String::new(),
-        n => format!("; {n} bytes after the last whole line are torn, as a crash leaves them, and count for nothing"),
+        n => {
+            format!("; after the last whole line a torn one of {}, as a crash leaves it, counts for nothing", bytes(n))
+        }
     }
 }
 
