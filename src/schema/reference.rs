@@ -85,7 +85,7 @@ fn cut(text: &str, most: usize) -> String {
     }
     let end = text.char_indices().nth(most.saturating_sub(1)).map_or(text.len(), |(at, _)| at);
     let head = &text[..end];
-    let clause = head.rfind([',', ';', ':']).filter(|at| *at * 2 > end);
+    let clause = head.rfind([',', ';', ':']).filter(|at| *at * 4 > end * 3);
     let word = clause.or_else(|| head.rfind(' ')).unwrap_or(end);
     format!("{}…", &text[..word])
 }
@@ -267,7 +267,7 @@ mod tests {
         assert_eq!(sentence("Waits, e.g. for a\njob. Then ends."), "Waits, e.g. for a job.");
         assert_eq!(sentence("No dot"), "No dot");
         assert_eq!(cut("short", 5), "short");
-        assert_eq!(cut("starts a job, watches it", 20), "starts a job…");
+        assert_eq!(cut("starts jobs, watches", 15), "starts jobs…");
         assert_eq!(cut("a, watches what it does", 20), "a, watches what it…");
         assert!(cut("ünbröken-wörd", 5).chars().count() <= 5);
     }

@@ -16,8 +16,8 @@ use crate::{
     types::{BucketName, Moment, Period, Role},
 };
 
-/// Streams the version listings of a bucket on both sites, and classifies every difference. Which versions the
-/// source's replication rules and its versioning can replicate at all is looked up, and the rest is counted apart.
+/// Compares a bucket on both sites, version by version, and names every difference. Which versions the source's
+/// replication rules and its versioning can replicate at all is looked up, and the rest is counted apart.
 /// All differences are written to `differences.jsonl`, one JSON object a line. Holds when there is none.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -20,8 +20,8 @@ use crate::{
 /// First-level prefixes beyond this many are counted together, as `(others)`.
 const PREFIXES_KEPT: usize = 10_000;
 
-/// Counts objects, versions, delete markers and bytes of a bucket on both sites by listing them. Equal counts do not
-/// prove equal data: that is what `versions.compare` is for.
+/// Counts objects, versions, delete markers and bytes on both sites by listing them. Equal counts do not prove equal
+/// data: that is what `versions.compare` is for.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct VersionsCount {
