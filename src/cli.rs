@@ -43,7 +43,7 @@ pub struct Global {
     /// Text for people, or JSON for scripts
     #[arg(long, global = true, value_name = "FORM", value_enum, default_value_t = Output::Text)]
     pub output: Output,
-    /// Form of the developers' log on stderr (`FIREDRILL_LOG=debug`): text or json
+    /// Form of the developers' log (`FIREDRILL_LOG=debug`): text or json
     #[arg(long, global = true, value_name = "FORM", value_enum, default_value_t = LogFormat::Text, hide_possible_values = true)]
     pub log_format: LogFormat,
 }
@@ -270,7 +270,7 @@ pub struct Go {
 /// Answers given beforehand.
 #[derive(Debug, Clone, Args)]
 pub struct Yes {
-    /// Answer yes to a step's question; without a step to all (a recovery wants `--confirm-target` too)
+    /// Answer yes to a step's question; without STEP to all (a recovery wants `--confirm-target`)
     #[arg(long, value_name = "STEP", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub yes: Vec<String>,
 }
