@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::filter::LevelFilter;
 
 /// Runs disaster-recovery runbooks for MinIO, and proves the outcome from the data.
 #[derive(Debug, Parser)]
@@ -43,8 +44,18 @@ pub struct Global {
     /// Text for people, or JSON for scripts
     #[arg(long, global = true, value_name = "FORM", value_enum, default_value_t = Output::Text)]
     pub output: Output,
-    /// Form of the developers' log (`FIREDRILL_LOG=debug`): text or json
-    #[arg(long, global = true, value_name = "FORM", value_enum, default_value_t = LogFormat::Text, hide_possible_values = true)]
+    /// Level of the developers' log on stderr: off, error, warn, info, debug, trace
+    #[arg(
+        long,
+        global = true,
+        value_name = "LEVEL",
+        env = "FIREDRILL_LOG",
+        hide_env_values = true,
+        default_value = "warn"
+    )]
+    pub log: LevelFilter,
+    /// Form of the developers' log
+    #[arg(long, global = true, value_name = "FORM", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
 
