@@ -44,7 +44,7 @@ pub struct Global {
     /// Text for people, or JSON for scripts
     #[arg(long, global = true, value_name = "FORM", value_enum, default_value_t = Output::Text)]
     pub output: Output,
-    /// Level of the developers' log on stderr: off, error, warn, info, debug, trace
+    /// Developers' log on stderr, e.g. off, info or debug
     #[arg(
         long,
         global = true,
