@@ -18,7 +18,7 @@ use crate::{
     types::{BucketName, Role},
 };
 
-/// Lists the rules and remote targets of the source's bucket, and finds the one that is the target.
+/// Lists a bucket's rules and remote targets, and finds the one that is the target.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReplicationTargets {

@@ -7,7 +7,11 @@ mod case;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod engine;
+#[cfg(test)]
+mod help;
 #[cfg(test)]
 mod invalid;
 #[cfg(test)]

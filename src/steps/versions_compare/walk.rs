@@ -13,6 +13,7 @@ use crate::{
     },
     event::Progress,
     failure::Failure,
+    human,
     site::{
         Site,
         listing::{Listing, Versions},
@@ -195,7 +196,7 @@ impl<'a> Task<'a> {
             differences += key.differences.len();
             if said.elapsed() >= Duration::from_secs(1) {
                 said = Instant::now();
-                let what = format!("comparing, {differences} differences so far");
+                let what = format!("comparing, {} so far", human::plural(differences as u64, "difference"));
                 cx.progress(Progress {
                     what,
                     done: Some(seen.compared() + seen.left_out + seen.out_of_scope),
