@@ -11,6 +11,10 @@ mod engine;
 #[cfg(test)]
 mod invalid;
 #[cfg(test)]
+mod link;
+#[cfg(test)]
+mod outages;
+#[cfg(test)]
 mod pair;
 #[cfg(test)]
 mod proxy;
@@ -26,6 +30,8 @@ mod site;
 mod tidy;
 #[cfg(test)]
 mod toys;
+#[cfg(test)]
+mod traps;
 
 use std::collections::BTreeSet;
 
