@@ -34,7 +34,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "engine",
         &[
             "log", "clock", "step", "site", "change", "event", "failure", "template", "runbook", "replay", "verdict",
-            "types", "problem", "tree", "secret", "digest",
+            "types", "problem", "tree", "secret", "digest", "mask",
         ],
     ),
     ("sites", &["tree", "secret", "problem", "site", "types"]),
