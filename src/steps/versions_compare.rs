@@ -165,13 +165,8 @@ impl Comparison {
                 "give it time with `settle`, and look at the target's state; `resync.recover` queues them again",
             ),
         };
-        let examples: Vec<_> = self
-            .examples
-            .iter()
-            .filter(|difference| difference.class == class)
-            .map(|difference| format!("`{}` ({})", difference.key, difference.version_id))
-            .collect();
-        Finding::new(class.as_str(), format!("{text}, e.g. {}", examples.join(", "))).remedy(remedy)
+        // Which ones: the output's `examples`.
+        Finding::new(class.as_str(), text).remedy(remedy)
     }
 }
 
@@ -247,6 +242,8 @@ mod tests {
         assert_eq!(ids(&comparison), ["missing", "extra", "different", "pending"]);
         comparison.waived = vec![Class::Extra, Class::Pending];
         assert_eq!(ids(&comparison), ["missing", "different"]);
+        // The console prints the examples, each once.
+        assert_eq!(comparison.findings()[1].text, "3 versions not the same on both sites");
         assert_eq!(comparison.versions, 10);
     }
 
