@@ -5,7 +5,7 @@ use crate::{
     case::{Firedrill, Running},
     link::{Link, finding, reset_ids, step_end},
     pair::{Options, Pair, needs_minio},
-    proxy::Gate,
+    proxy::{At, Gate, Recorded},
 };
 
 const RECOVER: &str = r#"
@@ -98,12 +98,14 @@ fn source_restarts(bucket: &str, end: impl Fn(&Pair)) {
     let run = link.run(&recover("2m"));
     let mut running = run.spawn();
     wait_in_the_middle(&mut running, &run, &gate);
+    // The second start is done and its answer held back; there the program itself is killed.
+    let answer = link.source.hold(At::Reply, Recorded::starts_resync);
     end(&pair);
     pair.source.start();
-    // The second resync is held as well; there the program itself is killed.
-    running.wait_for_line(&run, |line| line["event"] == "receipt" && line["key"] == "attempt-2");
-    running.kill();
     gate.release();
+    answer.wait_arrived();
+    running.kill();
+    answer.release();
     link.assert_rebuilt(run.clone().args(["resume", "latest"]).run());
 
     let ids = reset_ids(&run);

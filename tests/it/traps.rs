@@ -229,9 +229,9 @@ fn versions_of_every_kind_over_several_pages_are_rebuilt_and_compared() {
     seed::fill(&pair.source, bucket, 7);
     // Pages end after 1,000 versions, in the midst of a key among others.
     for key in ["a b/ü+%2F?.txt", "emoji/🔥🧯.txt", "null/2"] {
-        seed::many(&pair.source, bucket, key, 300);
+        seed::many(&pair.source, bucket, key, 60);
     }
-    seed::small(&pair.source, bucket, 200);
+    seed::small(&pair.source, bucket, 1_000);
     pair.make_bucket("target", bucket, false);
     let link = Link::new(pair, bucket).connect(&pair.target, &Rule::default());
     let source = seed::inventory(&pair.source, bucket);
