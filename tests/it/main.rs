@@ -15,6 +15,10 @@ mod help;
 #[cfg(test)]
 mod invalid;
 #[cfg(test)]
+mod link;
+#[cfg(test)]
+mod outages;
+#[cfg(test)]
 mod pair;
 #[cfg(test)]
 mod proxy;
@@ -30,6 +34,8 @@ mod site;
 mod tidy;
 #[cfg(test)]
 mod toys;
+#[cfg(test)]
+mod traps;
 
 use std::collections::BTreeSet;
 

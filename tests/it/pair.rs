@@ -340,6 +340,14 @@ impl Server {
         child.wait().expect("the server ends");
     }
 
+    /// Ends the server in order (SIGTERM), and waits until it is gone.
+    pub(crate) fn terminate(&self) {
+        self.signal("TERM");
+        let mut child = self.process.lock().unwrap().take().expect("a running server");
+        child.wait().expect("the server ends");
+        let _ = fs::remove_file(self.pid_file(child.id()));
+    }
+
     /// Starts it again on the same port and drives, after [`Server::kill`], and waits until it is ready.
     pub(crate) fn start(&self) {
         self.launch();
