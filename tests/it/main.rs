@@ -15,6 +15,8 @@ mod pair;
 #[cfg(test)]
 mod proxy;
 #[cfg(test)]
+mod preconditions;
+#[cfg(test)]
 mod redact;
 #[cfg(test)]
 mod schema;

@@ -1,0 +1,1 @@
+//! Keys that the target lacks.
