@@ -13,9 +13,9 @@ mod invalid;
 #[cfg(test)]
 mod pair;
 #[cfg(test)]
-mod proxy;
-#[cfg(test)]
 mod preconditions;
+#[cfg(test)]
+mod proxy;
 #[cfg(test)]
 mod redact;
 #[cfg(test)]

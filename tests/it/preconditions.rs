@@ -185,7 +185,12 @@ impl Seen {
         self.outcome.clone().exit(4);
         self.has(verdict, expected);
         let findings = self.findings();
-        assert!(findings.contains(&expected.id.to_owned()), "no finding {}: {findings:?}\n{}", expected.id, said.stdout);
+        assert!(
+            findings.contains(&expected.id.to_owned()),
+            "no finding {}: {findings:?}\n{}",
+            expected.id,
+            said.stdout
+        );
         let strange: Vec<_> =
             findings.iter().filter(|id| *id != expected.id && !expected.with.contains(&id.as_str())).collect();
         assert!(strange.is_empty(), "also found: {strange:?}\n{}", said.stdout);

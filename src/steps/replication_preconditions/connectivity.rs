@@ -4,7 +4,7 @@ use super::{
     checks::{Answer, CheckId, Said, Severity, fail, pass, unknown, warn},
     facts::{Fact, Facts, SiteFacts},
     need::denied,
-    rules::registered,
+    rules::{registered, rule_ids, with_keys},
 };
 use crate::{
     failure::{Class, Failure},
@@ -77,9 +77,9 @@ pub(super) fn site_writable(facts: &Facts) -> Answer {
 
 pub(super) fn minio_server(facts: &Facts) -> Answer {
     for site in [&facts.source, &facts.target] {
-        let health = facts.of(site, &site.health, "the name of the server")?;
+        facts.of(site, &site.health, "the name of the server")?;
         let why = match (&site.info, &site.resyncs) {
-            _ if !health.is_minio => "it does not say that it is MinIO".to_owned(),
+            _ if site.is_not_minio() => "it does not say that it is MinIO".to_owned(),
             (Err(why), _) | (_, Err(why)) if knows_no_call(why) => format!("it does not know MinIO's calls: {why}"),
             _ => continue,
         };
@@ -162,7 +162,12 @@ pub(super) fn target_online(facts: &Facts) -> Answer {
                 ),
             )),
             Blame::Credentials => Ok(pass("the target answers the source, and refuses it")),
-            Blame::Other(_) => Ok(pass("the target answers the source, as far as it was asked")),
+            Blame::Other(_) if target_spoke(why) => Ok(pass("the target answers the source, as far as it was asked")),
+            // Whatever stood in the way, the target was not asked because of it.
+            Blame::Other(Said { because, .. }) => {
+                Ok(unknown(format!("the source did not ask the target: {why}"), "see the check `target_credentials`")
+                    .because(because.unwrap_or(CheckId::TargetCredentials)))
+            }
             Blame::Unclear => Ok(unasked(facts, why)),
         },
     }
@@ -171,9 +176,13 @@ pub(super) fn target_online(facts: &Facts) -> Answer {
 pub(super) fn target_credentials(facts: &Facts) -> Answer {
     let check = probed(facts, "whether the target takes the source's credentials")?;
     let renew = format!(
-        "give the remote target valid credentials: `mc replicate update {}/{} --id RULE --remote-bucket \
-         http(s)://KEY:SECRET@HOST/{}`, and its user the actions of a replication user",
-        facts.source.alias, facts.asked.bucket, facts.asked.target_bucket
+        "enable the user on `{}`, or give the remote target valid keys: `mc replicate update {}/{} --id {} \
+         --remote-bucket \"{}\"`",
+        facts.target.alias,
+        facts.source.alias,
+        facts.asked.bucket,
+        rule_ids(facts).first().copied().unwrap_or("RULE"),
+        remote(facts)
     );
     match check {
         Ok(()) => Ok(pass("the target takes the source's credentials (only a canary proves that it takes replicas)")),
@@ -187,6 +196,20 @@ pub(super) fn target_credentials(facts: &Facts) -> Answer {
             Blame::Unclear => Ok(unasked(facts, why)),
         },
     }
+}
+
+/// The remote target as the source knows it, as `mc` wants it.
+fn remote(facts: &Facts) -> String {
+    let endpoint = registered(facts).map_or_else(
+        || facts.target.endpoint.clone(),
+        |target| format!("{}://{}", if target.secure { "https" } else { "http" }, target.endpoint),
+    );
+    with_keys(&endpoint, facts.asked.target_bucket.as_str())
+}
+
+/// Whether a failed replication check tells what the target said about its bucket.
+fn target_spoke(why: &Failure) -> bool {
+    matches!(why.code(), Some("RemoteTargetNotVersionedError" | "ReplicationDestinationMissingLockError"))
 }
 
 fn unasked(facts: &Facts, why: &Failure) -> Said {
@@ -251,6 +274,10 @@ fn in_the_way(facts: &Facts, why: &Failure) -> Said {
         }
         Some("ReplicationDestinationMissingLockError") => {
             unknown(detail, "see the check `object_lock_matches`").because(CheckId::ObjectLockMatches)
+        }
+        // The server's words for a source without versioning have a code that says nothing.
+        _ if matches!(&facts.source.versioning, Ok(versioning) if !versioning.enabled) => {
+            unknown(detail, "see the check `versioning_enabled`").because(CheckId::VersioningEnabled)
         }
         _ => fail(detail, "put right what it names, then run this again"),
     }

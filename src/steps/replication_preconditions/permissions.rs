@@ -154,7 +154,11 @@ impl Lacks {
                         format!("what the account of {} `{}` may do could not be had: {why}", site.role, site.alias),
                         format!("check the credentials of `{0}`: `mc admin info {0}`", site.alias),
                     );
-                    if site.health.is_err() { said.because(CheckId::SiteOnline) } else { said }
+                    match (site.health.is_err(), site.is_not_minio()) {
+                        (true, _) => said.because(CheckId::SiteOnline),
+                        (false, true) => said.because(CheckId::MinioServer),
+                        (false, false) => said,
+                    }
                 });
                 return;
             }
@@ -185,8 +189,7 @@ impl Lacks {
     }
 
     fn said(self, facts: &Facts) -> Said {
-        let grant =
-            "allow them in the account's policy: `mc admin policy create ALIAS NAME FILE`, `mc admin policy attach`";
+        let grant = grant(facts, if self.missing.is_empty() { &self.better } else { &self.missing });
         if !self.missing.is_empty() {
             return fail(format!("missing: {}", self.missing.join(", ")), grant);
         }
@@ -204,6 +207,21 @@ impl Lacks {
         }
         pass(format!("`{}` and `{}` allow all that is needed", facts.source.alias, facts.target.alias))
     }
+}
+
+/// How to let the accounts do it, on each site that lacks something.
+fn grant(facts: &Facts, lacking: &[String]) -> String {
+    let sites = [&facts.source, &facts.target].into_iter();
+    let sites = sites.filter(|site| lacking.iter().any(|name| name.ends_with(&format!(" on {}", site.role))));
+    let commands = sites.map(|site| {
+        let user = site.account.as_ref().map_or("USER", |account| account.name.as_str());
+        format!(
+            "`mc admin policy create {0} firedrill FILE`, `mc admin policy attach {0} firedrill --user {user}`",
+            site.alias
+        )
+    });
+    let commands = commands.collect::<Vec<_>>().join(", ");
+    format!("write a policy that allows them into FILE, and give it to the account: {commands}")
 }
 
 fn named(site: &SiteFacts, action: &str) -> String {

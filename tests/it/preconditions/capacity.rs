@@ -52,7 +52,12 @@ fn a_resync_that_runs_already_is_refused() {
 
     // The replica never arrives, so that the resync does not end.
     let gate = proxy.hold(At::Request, |request| request.method == "PUT" && request.path.contains("held/1"));
-    seed::delete_version(&pair.target, "pre-running", "held/1", &seed::inventory(&pair.target, "pre-running")[0].version_id);
+    seed::delete_version(
+        &pair.target,
+        "pre-running",
+        "held/1",
+        &seed::inventory(&pair.target, "pre-running")[0].version_id,
+    );
     pair.mc(&["replicate", "resync", "start", "source/pre-running", "--remote-bucket", &arn]);
     gate.wait_arrived();
     let says = ["Ongoing", &arn, "mc replicate resync status source/pre-running"];

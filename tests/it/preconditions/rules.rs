@@ -2,7 +2,7 @@
 
 use super::{Bench, Expected, stock};
 use crate::{
-    pair::{Pair, Rule, needs_minio},
+    pair::{EVERYTHING, Pair, Rule, needs_minio},
     seed,
 };
 
@@ -73,11 +73,16 @@ fn delete_markers_that_a_resync_would_lose_are_refused_before_anything_is_change
 fn a_rule_for_a_part_of_the_bucket_warns() {
     needs_minio!();
     let pair = Pair::shared();
-    for (bucket, arguments, says) in [
-        ("pre-prefix", ["--prefix", "deep/"], ["prefix `deep/`", "2 versions"]),
-        ("pre-tags", ["--tags", "tier=gold"], ["tag `tier=gold`", "a part of the bucket"]),
+    let untagged = "delete,existing-objects,metadata-sync";
+    for (bucket, below, tags, flags, says) in [
+        ("pre-prefix", "/deep/", "", EVERYTHING, ["prefix `deep/`", "2 versions are outside"]),
+        ("pre-tags", "", "tier=gold", untagged, ["tag `tier=gold`", "a part of the bucket"]),
     ] {
-        pair.replicate(bucket, &Rule { arguments: arguments.map(Into::into).into(), ..Rule::default() });
+        pair.make_bucket("source", bucket, false);
+        pair.make_bucket("target", bucket, false);
+        let (place, remote) = (format!("source/{bucket}{below}"), pair.target.remote(bucket));
+        let add = ["replicate", "add", &place, "--remote-bucket", &remote, "--priority", "1", "--tags", tags];
+        pair.mc(&[&add[..], &["--replicate", flags]].concat());
         stock(&pair.source, bucket);
         Bench::new(pair, bucket).verify_warns(&Expected { id: "rule_scope", says: &says, ..Expected::default() });
     }
@@ -93,5 +98,13 @@ fn a_rule_to_another_bucket_is_refused() {
     stock(&pair.source, "pre-elsewhere");
     pair.add_rule("source", "pre-elsewhere", &pair.target.remote("pre-other"), &Rule::default());
     let bench = Bench::new(pair, "pre-elsewhere");
-    bench.both_refuse(&Expected { id: "target_registered", says: &["pre-elsewhere"], ..Expected::default() });
+    bench.both_refuse(&Expected {
+        id: "target_registered",
+        says: &[
+            "is target/pre-elsewhere: arn:",
+            "/pre-other",
+            "mc replicate add source/pre-elsewhere --remote-bucket \"http://KEY:SECRET@127",
+        ],
+        ..Expected::default()
+    });
 }
