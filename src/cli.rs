@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::filter::LevelFilter;
 
 /// Runs disaster-recovery runbooks for MinIO, and proves the outcome from the data.
 #[derive(Debug, Parser)]
@@ -27,7 +28,10 @@ pub struct Global {
     /// Text for people, or JSON for scripts
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub output: Output,
-    /// Form of the developers' log on stderr, which `FIREDRILL_LOG` switches on (e.g. `FIREDRILL_LOG=debug`)
+    /// Level of the developers' log on stderr: off, error, warn, info, debug, trace
+    #[arg(long, global = true, value_name = "LEVEL", env = "FIREDRILL_LOG", default_value = "warn")]
+    pub log: LevelFilter,
+    /// Form of the developers' log
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }

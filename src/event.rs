@@ -79,6 +79,9 @@ pub struct RunStarted {
     pub runbook: String,
     /// SHA-256 of the runbook's bytes as they ran (`runbook.yaml` beside the journal).
     pub runbook_sha256: String,
+    /// SHA-256 of the plan that the run must keep to (`plan.json` beside the journal), if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_sha256: Option<String>,
     pub kind: RunbookKind,
     pub user: String,
     pub host: String,
@@ -380,8 +383,10 @@ pub struct Measured {
 
 /// Keeps the record of a run. It may refuse, and then nothing may be changed.
 pub trait Recorder: Send + Sync {
-    /// Writes one event and gives back the line as it was written, masked. `Durable::Yes`: on disk when this returns.
-    fn record(&self, path: &str, event: &Event, durable: Durable) -> Result<Line, Failure>;
+    /// The next line, numbered, timed and bound to the one before, its secrets masked. It is not written yet.
+    fn next(&self, path: &str, event: &Event) -> Result<Line, Failure>;
+    /// Writes the line that `next` gave last. `Durable::Yes`: on disk when this returns.
+    fn write(&self, line: &Line, durable: Durable) -> Result<(), Failure>;
     /// A file of the run, made anew: one of that name from an earlier attempt is replaced.
     fn artifact(&self, name: &str) -> Result<Box<dyn ArtifactFile>, Failure>;
 }

@@ -110,38 +110,24 @@ impl FileRecorder {
         let tail = Tail { file, seq: read.lines.len() as u64, prev: read.head.clone(), failed: None };
         Ok(Self { dir, clock, masker, tail: Mutex::new(tail) })
     }
-
-    /// SHA-256 of the last line.
-    pub fn head(&self) -> String {
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner).prev.clone()
-    }
 }
 
 impl Recorder for FileRecorder {
-    fn record(&self, path: &str, event: &Event, durable: Durable) -> Result<Line, Failure> {
-        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+    fn next(&self, path: &str, event: &Event) -> Result<Line, Failure> {
+        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(why) = &tail.failed {
             return Err(Failure::Journal(why.clone()));
         }
-        let (event, masked) = self
-            .masker
-            .event(event)
-            .map_err(|e| Failure::Journal(format!("an event with a secret in it cannot be masked: {e}")))?;
-        let line = Line {
-            v: FORMAT,
-            seq: tail.seq,
-            at: self.clock.now(),
-            prev: tail.prev.clone(),
-            path: path.to_owned(),
-            masked,
-            event,
-        };
-        let written = write_line(&mut tail.file, &line, durable);
-        match written {
+        line(tail.seq, &tail.prev, self.clock, &self.masker, path, event)
+    }
+
+    fn write(&self, line: &Line, durable: Durable) -> Result<(), Failure> {
+        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        match write_line(&mut tail.file, line, durable) {
             Ok(hash) => {
                 tail.seq += 1;
                 tail.prev = hash;
-                Ok(line)
+                Ok(())
             }
             Err(e) => {
                 let why = format!("{}: {e}", self.dir.join(JOURNAL).display());
@@ -161,6 +147,13 @@ impl Recorder for FileRecorder {
         let file = private().create_new(true).write(true).open(&path).map_err(failed)?;
         Ok(Box::new(FileArtifact { name: name.to_owned(), file, digest: Sha256::new(), bytes: 0 }))
     }
+}
+
+fn line(seq: u64, prev: &str, clock: Clock, masker: &Masker, path: &str, event: &Event) -> Result<Line, Failure> {
+    let (event, masked) = masker
+        .event(event)
+        .map_err(|e| Failure::Journal(format!("an event with a secret in it cannot be masked: {e}")))?;
+    Ok(Line { v: FORMAT, seq, at: clock.now(), prev: prev.to_owned(), path: path.to_owned(), masked, event })
 }
 
 /// Options for a file that only its owner may read.
@@ -212,29 +205,25 @@ impl ArtifactFile for FileArtifact {
 /// Keeps lines in memory and writes no files: for `plan`, which leaves nothing behind, and for tests.
 pub struct MemoryRecorder {
     clock: Clock,
+    masker: Masker,
     seq: Mutex<u64>,
 }
 
 impl MemoryRecorder {
-    pub fn new(clock: Clock) -> Self {
-        Self { clock, seq: Mutex::new(0) }
+    pub fn new(clock: Clock, masker: Masker) -> Self {
+        Self { clock, masker, seq: Mutex::new(0) }
     }
 }
 
 impl Recorder for MemoryRecorder {
-    fn record(&self, path: &str, event: &Event, _: Durable) -> Result<Line, Failure> {
-        let mut seq = self.seq.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = Line {
-            v: FORMAT,
-            seq: *seq,
-            at: self.clock.now(),
-            prev: NO_LINE.to_owned(),
-            path: path.to_owned(),
-            masked: Vec::new(),
-            event: event.clone(),
-        };
-        *seq += 1;
-        Ok(line)
+    fn next(&self, path: &str, event: &Event) -> Result<Line, Failure> {
+        let seq = *self.seq.lock().unwrap_or_else(PoisonError::into_inner);
+        line(seq, NO_LINE, self.clock, &self.masker, path, event)
+    }
+
+    fn write(&self, _: &Line, _: Durable) -> Result<(), Failure> {
+        *self.seq.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Ok(())
     }
 
     fn artifact(&self, name: &str) -> Result<Box<dyn ArtifactFile>, Failure> {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{event::Event, secret::Secret};
 
 /// What stands in the place of a secret.
-const MASK: &str = "***";
+pub const MASK: &str = "***";
 
 /// Shorter values are not searched for: they would mask half of every line. Their own field is censored instead.
 const SHORTEST: usize = 4;
@@ -70,6 +70,25 @@ impl Masker {
         self.value(&mut value, "", &mut masked);
         let event = if masked.is_empty() { event.clone() } else { serde_json::from_value(value)? };
         Ok((event, masked))
+    }
+
+    /// Masks every secret in a JSON document, wherever it stands.
+    pub fn json(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => {
+                if let Cow::Owned(safe) = self.text(text) {
+                    *text = safe;
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.json(item)),
+            Value::Object(fields) => {
+                for (name, mut field) in std::mem::take(fields) {
+                    self.json(&mut field);
+                    fields.insert(self.text(&name).into_owned(), field);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
     }
 
     fn value(&self, value: &mut Value, pointer: &str, masked: &mut Vec<String>) {

@@ -129,6 +129,15 @@ impl StepState {
         self.questions.iter().filter(|(_, a)| a.answer.is_none()).map(|(k, a)| (k.as_str(), a))
     }
 
+    /// The number of the last sending of a change that may be sent again, 0 before the first; `None`: it may not be.
+    fn last_sending(&self, key: &str) -> Option<u32> {
+        match self.changes.get(key) {
+            None => Some(0),
+            Some(Past::NotDone { n }) => Some(*n),
+            Some(Past::Open { .. } | Past::Done(_) | Past::Lost) => None,
+        }
+    }
+
     /// Back to the start, for another attempt after a resume; what was done and answered yes is remembered.
     fn reopen(&mut self) {
         self.phase = StepPhase::Pending;
@@ -283,13 +292,8 @@ impl RunState {
                 if !step.running() {
                     return Err(format!("`{id}` changes something while it does not run"));
                 }
-                let last = match step.changes.get(&intent.key) {
-                    None => 0,
-                    Some(Past::NotDone { n }) => *n,
-                    Some(Past::Open { .. } | Past::Done(_) | Past::Lost) => {
-                        return Err(format!("`{id}`: `{}` is sent again", intent.key));
-                    }
-                };
+                let last =
+                    step.last_sending(&intent.key).ok_or_else(|| format!("`{id}`: `{}` is sent again", intent.key))?;
                 if intent.n != last + 1 {
                     return Err(format!("`{id}`: sending {} of `{}` after {last}", intent.n, intent.key));
                 }

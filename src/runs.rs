@@ -20,6 +20,8 @@ use crate::{
 
 /// The runbook's exact bytes as they ran.
 pub const RUNBOOK: &str = "runbook.yaml";
+/// The plan that the run must keep to.
+pub const PLAN: &str = "plan.json";
 const CLAIMS: &str = ".claims";
 const ANSWERS: &str = "answers";
 
@@ -59,12 +61,12 @@ impl Runs {
         &self.root
     }
 
-    /// Makes the directory of a new run, with the runbook in it and an empty, locked journal.
-    pub fn create(&self, now: Timestamp, runbook: &[u8]) -> Result<OpenRun, NoRun> {
+    /// Makes the directory of a new run, with the runbook and the plan in it and an empty, locked journal.
+    pub fn create(&self, now: Timestamp, runbook: &[u8], plan: Option<&[u8]>) -> Result<OpenRun, NoRun> {
         private_dir(&self.root)?;
         let id = new_id(now).map_err(|e| NoRun::Io { path: self.root.clone(), source: e })?;
         let dir = self.root.join(&id);
-        let made = make_run(&dir, runbook);
+        let made = make_run(&dir, runbook, plan);
         let journal = made.map_err(|source| {
             // Nothing half-written stays: without a first line this is no run.
             let _ = fs::remove_dir_all(&dir);
@@ -163,11 +165,14 @@ fn private_dir(path: &Path) -> Result<(), NoRun> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)
 }
 
-fn make_run(dir: &Path, runbook: &[u8]) -> io::Result<File> {
+fn make_run(dir: &Path, runbook: &[u8], plan: Option<&[u8]>) -> io::Result<File> {
     DirBuilder::new().mode(0o700).create(dir)?;
-    let mut copy = private().create_new(true).write(true).open(dir.join(RUNBOOK))?;
-    copy.write_all(runbook)?;
-    copy.sync_all()?;
+    for (name, bytes) in [(RUNBOOK, Some(runbook)), (PLAN, plan)] {
+        let Some(bytes) = bytes else { continue };
+        let mut copy = private().create_new(true).write(true).open(dir.join(name))?;
+        copy.write_all(bytes)?;
+        copy.sync_all()?;
+    }
     let journal = private().create_new(true).read(true).append(true).open(dir.join(JOURNAL))?;
     journal.try_lock().map_err(|e| io::Error::other(e.to_string()))?;
     File::open(dir)?.sync_all()?;

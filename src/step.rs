@@ -52,9 +52,35 @@ pub trait Access: Sized + Send + Sync + 'static {
     fn erase(step: Box<dyn Bound<Self>>) -> AnyStep;
 }
 
-/// Reads only: `plan` may run it.
+/// Reads only: `plan` may run it. What would change something is not there to be called:
+///
+/// ```compile_fail,E0599
+/// use firedrill::{site::{Site, changes::CreateBucket}, step::Reads};
+///
+/// async fn create(site: Site<Reads>, change: CreateBucket) {
+///     let _ = site.change("create", |_| change).await;
+/// }
+/// ```
+///
+/// and no writable site is to be had:
+///
+/// ```compile_fail,E0599
+/// use firedrill::{step::{Cx, Reads}, types::{BucketName, Role}};
+///
+/// fn claim(cx: &Cx<Reads>, bucket: &BucketName) {
+///     let _ = cx.claim(&Role::target(), bucket);
+/// }
+/// ```
 pub enum Reads {}
-/// Changes something on a site.
+/// Changes something on a site:
+///
+/// ```
+/// use firedrill::{site::{Site, changes::CreateBucket}, step::Changes};
+///
+/// async fn create(site: Site<Changes>, change: CreateBucket) {
+///     let _ = site.change("create", |_| change).await;
+/// }
+/// ```
 pub enum Changes {}
 /// Waits for a person.
 pub enum Asks {}

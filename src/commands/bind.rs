@@ -228,9 +228,6 @@ fn from_file(path: &Path) -> Result<Map<String, Value>, Refusal> {
 /// A failure that no verdict covers.
 pub(super) fn broken(failure: &Failure, masker: &Masker) -> Refusal {
     let refusal = Refusal::from(failure.clone());
-    let hint = match refusal.exit {
-        Exit::Claimed | Exit::Journal | Exit::Refused => "",
-        _ => " (this is a defect: please report it)",
-    };
+    let hint = if refusal.exit == Exit::Defect { " (this is a defect of firedrill: please report it)" } else { "" };
     Refusal::new(refusal.exit, format!("{}{hint}", masker.text(&refusal.text)))
 }

@@ -19,7 +19,7 @@ use crate::{
     problem,
     replay::RunState,
     report::{self, console::Console},
-    runs::{RUNBOOK, Runs},
+    runs::{PLAN, RUNBOOK, Runs},
     schema, steps,
     verdict::{self, Exit},
 };
@@ -168,8 +168,11 @@ fn torn(journal: &Journal) -> String {
 /// The runbook and the artifacts against their digests in the journal.
 fn files(dir: &Path, state: &RunState) -> Result<usize, String> {
     let runbook = (RUNBOOK.to_owned(), state.started.runbook_sha256.clone());
-    let all: Vec<_> =
-        std::iter::once(runbook).chain(state.artifacts.iter().map(|(n, d)| (n.clone(), d.clone()))).collect();
+    let plan = state.started.plan_sha256.iter().map(|digest| (PLAN.to_owned(), digest.clone()));
+    let all: Vec<_> = std::iter::once(runbook)
+        .chain(plan)
+        .chain(state.artifacts.iter().map(|(n, d)| (n.clone(), d.clone())))
+        .collect();
     for (name, wanted) in &all {
         let bytes = std::fs::read(dir.join(name)).map_err(|e| format!("{name}: {e}"))?;
         if digest(&bytes) != *wanted {

@@ -31,7 +31,7 @@ enum Attempt {
 
 impl StepRun<'_> {
     /// Runs the step until it has its verdict. `Err`: the run cannot go on, or waits for a person.
-    pub async fn to_the_end(&self) -> Result<StepVerdict, Failure> {
+    pub(super) async fn to_the_end(&self) -> Result<StepVerdict, Failure> {
         let Some(kind) = self.setup.kinds.iter().find(|kind| kind.uses == self.spec.uses) else {
             let failure = Failure::refused(format!("there is no step kind `{}`", self.spec.uses));
             return self.end(StepVerdict::Broke, None, Vec::new(), Some(&failure));

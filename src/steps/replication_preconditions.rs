@@ -131,7 +131,7 @@ impl Step for ReplicationPreconditions {
             before_prepare: self.before_prepare,
             sample: self.sample,
         };
-        let facts = gather(cx, asked).await?;
+        let facts = Box::pin(gather(cx, asked)).await?;
         Ok(self.judge(&facts, cx.accepted()))
     }
 

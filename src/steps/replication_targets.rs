@@ -54,12 +54,15 @@ pub(crate) struct Output {
     configured: bool,
     /// Under which names (`host:port`) the target was looked for.
     target_names: Vec<String>,
+    /// The name a person gave the source.
+    source_alias: String,
     /// The target's deployment id; `null` when it could not be asked.
     target_deployment_id: Option<String>,
 }
 
 /// A remote target with the rules that lead to it.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of what the server says")]
 pub(crate) struct Target {
     /// The name of the remote target on the source.
     arn: String,
@@ -91,6 +94,7 @@ pub(crate) struct Target {
 
 /// A replication rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of what the server says")]
 pub(crate) struct TargetRule {
     /// Its id.
     id: String,
@@ -161,6 +165,7 @@ impl Step for ReplicationTargets {
             configured,
             targets,
             target_names: names.into_iter().collect(),
+            source_alias: source.alias().to_owned(),
             target_deployment_id: deployment_id,
         })
     }
@@ -185,7 +190,10 @@ impl Step for ReplicationTargets {
         match chosen(&output.targets) {
             Some(target) if target.rules.is_empty() => {
                 vec![Finding::new("no_rule", format!("no rule of bucket `{bucket}` leads to {}", line(target))).remedy(
-                    format!("add one: `mc replicate add {source}/{bucket} --remote-bucket …`, or name another `arn:`"),
+                    format!(
+                        "add one: `mc replicate add {}/{bucket} --remote-bucket …`, or name another `arn:`",
+                        output.source_alias
+                    ),
                 )]
             }
             Some(_) => Vec::new(),
@@ -437,6 +445,7 @@ mod tests {
             bucket_exists: true,
             configured: true,
             target_names: names.into_iter().collect(),
+            source_alias: "primary".into(),
             target_deployment_id: Some("id-dr".into()),
         };
         let ids = step.findings(&output).into_iter().map(|f| f.id).collect();

@@ -77,11 +77,8 @@ impl Step for SiteCheck {
         let health = site.health().await?;
         let skew = health.server_time.map(|theirs| seconds_ahead(theirs, before, cx.now()));
         let (info, account) = tokio::join!(site.info(), site.account());
-        let mut output = judged(&health, info, account)?;
-        output.alias = site.alias().to_owned();
-        output.endpoint = site.endpoint();
-        output.clock_skew = skew;
-        Ok(output)
+        let output = judged(&health, info, account)?;
+        Ok(Output { alias: site.alias().to_owned(), endpoint: site.endpoint(), clock_skew: skew, ..output })
     }
 
     fn findings(&self, output: &Output) -> Vec<Finding> {

@@ -21,7 +21,7 @@ fn runbook(name: &str, steps: &str) -> String {
 }
 
 /// Runs once, from nothing; the events of the run are in the process.
-fn run<'a>(process: &Process<'a>, wanted: Exit) -> RunState {
+fn run(process: &Process<'_>, wanted: Exit) -> RunState {
     assert_eq!(process.run(), End::Exit(wanted), "{:#?}", process.disk.lines.lock().unwrap());
     process.state()
 }

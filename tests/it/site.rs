@@ -1,7 +1,5 @@
 //! The site layer against real servers: `FIREDRILL_TEST_MINIO` names the `minio` program, with `mc` beside it.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::{
     env, fs,
     net::TcpListener,

@@ -34,11 +34,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "engine",
         &[
             "log", "clock", "step", "site", "change", "event", "failure", "template", "runbook", "replay", "verdict",
-            "types", "problem", "tree", "secret", "digest",
+            "types", "problem", "tree", "secret", "digest", "mask",
         ],
     ),
     ("sites", &["tree", "secret", "problem", "site", "types"]),
-    ("schema", &["step", "runbook", "event", "types"]),
+    ("schema", &["check", "step", "runbook", "event", "types"]),
     ("journal", &["event", "mask", "site", "failure", "clock", "digest"]),
     ("runs", &["journal", "event", "failure", "replay", "verdict", "step"]),
     ("report", &["event", "replay", "verdict", "clock", "human"]),
@@ -354,7 +354,7 @@ fn sources(folder: &str) -> Vec<Source> {
         let path = path.strip_prefix(root).unwrap_or(&path).display().to_string();
         // Unit tests in a file of their own may use what they like, as those at the end of a file.
         let code = if path.ends_with("/tests.rs") { String::new() } else { code(&text) };
-        Source { code, text, path }
+        Source { path, text, code }
     };
     paths.into_iter().map(read).collect()
 }

@@ -1,8 +1,9 @@
 //! Whether the settings of the two buckets fit, and nothing on the target destroys what is restored.
 
 use super::{
-    checks::{Answer, Said, fail, pass, unknown, warn},
+    checks::{Answer, CheckId, Said, fail, pass, unknown, warn},
     facts::Facts,
+    need::told,
 };
 use crate::steps::bucket_prepare::alignment::{Cure, Difference, Setting, Settings, differences};
 
@@ -18,7 +19,7 @@ pub(super) fn versioning_enabled(facts: &Facts) -> Answer {
     if target.bucket_missing() {
         return Ok(lost(facts));
     }
-    if !facts.of(target, &target.versioning, "versioning")?.enabled {
+    if !told(target, &target.versioning, "versioning")?.enabled {
         let remedy = format!("`bucket.prepare`, or `mc version enable {}/{}`", target.alias, facts.asked.target_bucket);
         let detail = format!("versioning is off on target bucket `{}`", facts.asked.target_bucket);
         return Ok(if facts.asked.before_prepare { warn(detail, remedy) } else { fail(detail, remedy) });
@@ -66,7 +67,7 @@ pub(super) fn object_lock_matches(facts: &Facts) -> Answer {
             (false, _) => facts.without_bucket(target, "object lock"),
         });
     }
-    let there = facts.of(target, &target.lock, "object lock")?.is_some();
+    let there = told(target, &target.lock, "object lock")?.is_some();
     match (here, there) {
         (true, true) => Ok(pass("on, on both sites")),
         (false, false) => Ok(pass("off, on both sites")),
@@ -113,7 +114,9 @@ pub(super) fn setting_matches(
             format!("{detail}: the target is the stricter one"),
             format!("raise the source, or lower {place} (`bucket.prepare` with `allow_weaker: true`)"),
         ),
-        Cure::Fixed | Cure::Source => fail(detail, "see the check `object_lock_matches`"),
+        Cure::Fixed | Cure::Source => {
+            fail(detail, "see the check `object_lock_matches`").because(CheckId::ObjectLockMatches)
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{
     checks::{Answer, Said, fail, pass, warn},
     facts::Facts,
+    need::told,
     rules::registered,
 };
 use crate::types::Period;
@@ -29,7 +30,7 @@ pub(super) fn quota(facts: &Facts) -> Answer {
 
 pub(super) fn free_space(facts: &Facts) -> Answer {
     let target = &facts.target;
-    let info = facts.of(target, &target.info, "the free space")?;
+    let info = told(target, &target.info, "the free space")?;
     // No share is negative or above one, and sizes need no more than 53 bits to be told apart here.
     #[expect(
         clippy::cast_precision_loss,

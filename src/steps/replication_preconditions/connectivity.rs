@@ -3,7 +3,7 @@
 use super::{
     checks::{Answer, CheckId, Said, Severity, fail, pass, unknown, warn},
     facts::{Fact, Facts, SiteFacts},
-    need::denied,
+    need::{denied, told},
     rules::{registered, rule_ids, with_keys},
 };
 use crate::{
@@ -16,6 +16,7 @@ const SKEW_BREAKS: f64 = 15.0 * 60.0;
 /// Beyond this, times of versions cannot be trusted to the second.
 const SKEW_SHOWS: f64 = 5.0;
 
+#[expect(clippy::unnecessary_wraps, reason = "the same signature as every check")]
 pub(super) fn site_online(facts: &Facts) -> Answer {
     for site in [&facts.source, &facts.target] {
         let dead = match &site.health {
@@ -33,13 +34,13 @@ pub(super) fn site_online(facts: &Facts) -> Answer {
 
 pub(super) fn source_healthy(facts: &Facts) -> Answer {
     let source = &facts.source;
-    let health = facts.of(source, &source.health, "the health")?;
+    let health = told(source, &source.health, "the health")?;
     let look = format!("`mc admin info {0}`, `mc admin heal {0}`", source.alias);
     if !health.cluster {
         let status = health.server_status.as_deref().unwrap_or("the cluster has no write quorum");
         return Ok(fail(format!("source `{}` is not well: {status}", source.alias), look));
     }
-    let info = facts.of(source, &source.info, "the state of nodes and drives")?;
+    let info = told(source, &source.info, "the state of nodes and drives")?;
     let nodes = info.nodes.iter().filter(|n| n.state != "online").count();
     let healing = info.nodes.iter().map(|n| n.healing_drives).sum::<u64>().max(health.healing_drives);
     if nodes > 0 || info.offline_drives > 0 || healing > 0 {
@@ -53,7 +54,7 @@ pub(super) fn source_healthy(facts: &Facts) -> Answer {
 
 pub(super) fn site_writable(facts: &Facts) -> Answer {
     for site in [&facts.source, &facts.target] {
-        let health = facts.of(site, &site.health, "the health")?;
+        let health = told(site, &site.health, "the health")?;
         if !health.cluster {
             let status = health.server_status.as_deref().unwrap_or("no write quorum");
             return Ok(fail(
@@ -77,7 +78,7 @@ pub(super) fn site_writable(facts: &Facts) -> Answer {
 
 pub(super) fn minio_server(facts: &Facts) -> Answer {
     for site in [&facts.source, &facts.target] {
-        facts.of(site, &site.health, "the name of the server")?;
+        told(site, &site.health, "the name of the server")?;
         let why = match (&site.info, &site.resyncs) {
             _ if site.is_not_minio() => "it does not say that it is MinIO".to_owned(),
             (Err(why), _) | (_, Err(why)) if knows_no_call(why) => format!("it does not know MinIO's calls: {why}"),
@@ -103,8 +104,8 @@ fn knows_no_call(failure: &Failure) -> bool {
 }
 
 pub(super) fn versions_match(facts: &Facts) -> Answer {
-    let here = facts.of(&facts.source, &facts.source.info, "the release")?.releases();
-    let there = facts.of(&facts.target, &facts.target.info, "the release")?.releases();
+    let here = told(&facts.source, &facts.source.info, "the release")?.releases();
+    let there = told(&facts.target, &facts.target.info, "the release")?.releases();
     if here == there && here.len() == 1 {
         return Ok(pass(format!("both run {}", here.join(", "))));
     }
@@ -117,7 +118,7 @@ pub(super) fn versions_match(facts: &Facts) -> Answer {
 pub(super) fn clock_skew(facts: &Facts) -> Answer {
     let mut worst: (f64, String) = (0.0, String::new());
     let skew = |site: &SiteFacts| {
-        facts.of(site, &site.health, "the time")?;
+        told(site, &site.health, "the time")?;
         site.skew.ok_or_else(|| {
             unknown(format!("{} `{}` does not say the time", site.role, site.alias), "check its endpoint")
         })
@@ -358,7 +359,10 @@ mod tests {
     fn another_service_is_told_to_mirror() {
         assert_eq!(outcome(minio_server, &facts()), Pass);
         let mut other = facts();
+        // A proxy in front of MinIO has a name of its own.
         other.target.health.as_mut().unwrap().is_minio = false;
+        assert_eq!(outcome(minio_server, &other), Pass);
+        other.target.info = Err(Failure::refused("it does not know the call"));
         let said = minio_server(&other).unwrap();
         assert_eq!(said.outcome, Fail);
         assert!(said.remedy.unwrap().contains("mc mirror --preserve a/data b/data"));

@@ -3,6 +3,7 @@
 use super::{
     checks::{Answer, fail, pass},
     facts::Facts,
+    need::told,
 };
 
 /// The way out of a wrong direction.
@@ -12,7 +13,7 @@ const ROUND: &str = "is the direction right? the source is the healthy site and 
 pub(super) fn direction(facts: &Facts) -> Answer {
     let (source, target) = (&facts.source, &facts.target);
     let (here, there) = (&facts.asked.bucket, &facts.asked.target_bucket);
-    if !*facts.of(source, &source.exists, "whether the bucket exists")? {
+    if !*told(source, &source.exists, "whether the bucket exists")? {
         return Ok(fail(format!("bucket `{here}` is missing on source `{}`", source.alias), ROUND));
     }
     if let (Ok(one), Ok(other)) = (&source.info, &target.info)
@@ -25,10 +26,10 @@ pub(super) fn direction(facts: &Facts) -> Answer {
     if held.versions + held.left_out == 0 {
         return Ok(fail(format!("bucket `{here}` on source `{}` is empty", source.alias), ROUND));
     }
-    if !*facts.of(target, &target.exists, "whether the bucket exists")? {
+    if !*told(target, &target.exists, "whether the bucket exists")? {
         return Ok(pass(format!("{} versions on the source, the target has no bucket `{there}`", held.versions)));
     }
-    let lost = facts.of(target, &target.inventory, "the number of versions")?;
+    let lost = told(target, &target.inventory, "the number of versions")?;
     if lost.versions > held.versions {
         let least = if lost.complete { "" } else { "at least " };
         return Ok(fail(

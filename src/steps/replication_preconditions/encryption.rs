@@ -5,7 +5,7 @@ use super::{
     checks::{Answer, Outcome, Said, Severity, fail, pass, unknown, warn},
     facts::Facts,
     inventory::Sample,
-    need::denied,
+    need::{denied, told},
     rules::registered,
 };
 use crate::{failure::Class, steps::bucket_prepare::alignment::Setting};
@@ -37,7 +37,7 @@ fn keys_answer(facts: &Facts) -> Answer {
     }
     let needs_kms = default.is_some() || sample.sse_s3 + sample.sse_kms > 0;
     if needs_kms {
-        match facts.of(target, &target.info, "the state of the KMS")?.kms_online {
+        match told(target, &target.info, "the state of the KMS")?.kms_online {
             Some(true) => {}
             Some(false) => {
                 return Ok(fail(
@@ -67,7 +67,7 @@ fn keys_answer(facts: &Facts) -> Answer {
                 ));
             }
             Err(_) => {
-                facts.of(target, answer, &format!("whether it has the key `{key}`"))?;
+                told(target, answer, &format!("whether it has the key `{key}`"))?;
             }
         }
     }

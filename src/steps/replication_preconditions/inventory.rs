@@ -284,7 +284,9 @@ mod tests {
 
     fn counted(scope: &Scope, versions: &[Version]) -> Inventory {
         let mut counter = Counter::new(scope, Timestamp::from_second(100).unwrap());
-        versions.iter().for_each(|v| counter.add(v, SignedDuration::from_secs(20)));
+        for version in versions {
+            counter.add(version, SignedDuration::from_secs(20));
+        }
         counter.inventory
     }
 

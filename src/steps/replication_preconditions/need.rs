@@ -9,18 +9,18 @@ use crate::{
     steps::site_check::bad_credentials,
 };
 
-impl Facts {
-    /// A fact about a site.
-    pub(super) fn of<'a, T>(&self, site: &SiteFacts, fact: &'a Fact<T>, what: &str) -> Result<&'a T, Said> {
-        fact.as_ref().map_err(|why| not_told(site, what, why))
-    }
+/// A fact about a site.
+pub(super) fn told<'a, T>(site: &SiteFacts, fact: &'a Fact<T>, what: &str) -> Result<&'a T, Said> {
+    fact.as_ref().map_err(|why| not_told(site, what, why))
+}
 
+impl Facts {
     /// A fact about the site's bucket, which may be missing: before `bucket.prepare`, that of the target may be.
     pub(super) fn of_bucket<'a, T>(&self, site: &SiteFacts, fact: &'a Fact<T>, what: &str) -> Result<&'a T, Said> {
         if site.bucket_missing() {
             return Err(self.without_bucket(site, what));
         }
-        self.of(site, fact, what)
+        told(site, fact, what)
     }
 
     pub(super) fn without_bucket(&self, site: &SiteFacts, what: &str) -> Said {

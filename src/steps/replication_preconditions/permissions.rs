@@ -73,6 +73,7 @@ const PREPARING: &[Need] = &[
 /// On the target, when objects are encrypted with keys of a KMS.
 const KEYS: &[Need] = &[admin("admin:KMSKeyStatus")];
 
+#[expect(clippy::unnecessary_wraps, reason = "the same signature as every check")]
 pub(super) fn permissions(facts: &Facts) -> Answer {
     let mut all = Lacks::default();
     for (site, bucket, lists) in [

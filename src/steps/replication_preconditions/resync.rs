@@ -3,6 +3,7 @@
 use super::{
     checks::{Answer, fail, pass},
     facts::Facts,
+    need::told,
 };
 
 pub(super) fn no_resync_running(facts: &Facts) -> Answer {
@@ -11,7 +12,7 @@ pub(super) fn no_resync_running(facts: &Facts) -> Answer {
         if site.bucket_missing() {
             continue;
         }
-        let resyncs = facts.of(site, &site.resyncs, "the status of resyncs")?;
+        let resyncs = told(site, &site.resyncs, "the status of resyncs")?;
         let Some(running) = resyncs.iter().find(|r| r.running()) else { continue };
         let bucket = if site.role == facts.asked.source { &facts.asked.bucket } else { &facts.asked.target_bucket };
         return Ok(fail(
@@ -31,7 +32,7 @@ pub(super) fn no_resync_running(facts: &Facts) -> Answer {
 
 pub(super) fn site_replication(facts: &Facts) -> Answer {
     for site in [&facts.source, &facts.target] {
-        if *facts.of(site, &site.site_replication, "whether it is under site replication")? {
+        if *told(site, &site.site_replication, "whether it is under site replication")? {
             return Ok(fail(
                 format!(
                     "{} `{}` is under site replication: it is resynced as a whole, not by the bucket",
