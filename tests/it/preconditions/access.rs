@@ -69,20 +69,127 @@ fn each_action_that_an_account_lacks_is_named() {
     needs_minio!();
     let pair = Pair::shared();
     Bench::stocked(pair, "pre-policy", &Rule::default());
+    let before = Bench::new(pair, "pre-policy").state();
     for role in ["source", "target"] {
         let all = of_role(role);
         for (n, half) in ["even", "odd"].into_iter().enumerate() {
             let lacks: BTreeSet<_> = all.iter().skip(n).step_by(2).copied().collect();
             let has = all.iter().filter(|action| !lacks.contains(**action)).copied();
             let bench = with_user(pair, role, &format!("pre-{half}"), &policy("pre-policy", has));
-            let before = bench.state();
-            let seen = bench.verify(&[]);
-            seen.refused(&Expected { id: "permissions", says: &["mc admin policy"], ..Expected::default() });
-            let named = missing(seen.check("permissions"), role);
-            for action in lacks {
-                assert!(named.contains(action), "{role}: {action} is not named: {named:?}");
+            for seen in [bench.verify(&[]), bench.recover(&[])] {
+                let remedy = format!("mc admin policy attach {role} firedrill --user pre-{half}");
+                seen.refused(&Expected { id: "permissions", says: &[&remedy], ..Expected::default() }).sent_nothing();
+                let named = missing(seen.check("permissions"), role);
+                for action in &lacks {
+                    assert!(named.contains(*action), "{role}: {action} is not named: {named:?}");
+                }
+                for action in all.iter().filter(|action| !lacks.contains(**action)) {
+                    assert!(!named.contains(*action), "{role}: {action} is named: {named:?}");
+                }
             }
-            assert_eq!(bench.state(), before);
         }
+    }
+    assert_eq!(Bench::new(pair, "pre-policy").state(), before);
+}
+
+/// The actions that this test takes away one by one are all that is needed.
+#[test]
+fn accounts_with_the_least_policy_are_enough() {
+    needs_minio!();
+    let pair = Pair::shared();
+    let bucket = "pre-least";
+    let bench = Bench::stocked(pair, bucket, &Rule::default());
+    let all =
+        |role| of_role(role).into_iter().chain(if role == "target" { &PREPARING[..] } else { &[] }.iter().copied());
+    let [source, target] = ["source", "target"].map(|role| {
+        let name = format!("pre-least-{role}");
+        (pair.add_user(role, &name, &policy(bucket, all(role).chain(BETTER))), name)
+    });
+    let bench = Bench {
+        source: pair.source.as_user(&source.1, &source.0),
+        target: pair.target.as_user(&target.1, &target.0),
+        ..bench
+    };
+    let seen = bench.verify(&[]);
+    assert_eq!(seen.step["verdict"], "held", "{}", seen.outcome.stdout);
+    assert_eq!(seen.check("permissions")["verdict"], "pass", "{}", seen.outcome.stdout);
+    let unknown = seen.step["output"]["unknown"].as_u64();
+    assert_eq!(unknown, Some(0), "{}", seen.outcome.stdout);
+    seen.outcome.exit(0);
+}
+
+/// What the server does not tell is `unknown`, never `pass`, and a check that must be told keeps the run from starting.
+#[test]
+fn what_cannot_be_told_is_unknown() {
+    needs_minio!();
+    let pair = Pair::shared();
+    let bucket = "pre-untold";
+    Bench::stocked(pair, bucket, &Rule::default());
+    let shy = of_role("target").into_iter().chain(PREPARING).filter(|action| *action != "admin:ServerInfo");
+    let mut bench = Bench::new(pair, bucket);
+    let secret = pair.add_user("target", "pre-shy", &policy(bucket, shy));
+    bench.target = pair.target.as_user("pre-shy", &secret);
+    let says = ["missing: admin:ServerInfo on target"];
+    bench.both_refuse(&Expected { id: "permissions", says: &says, ..Expected::default() });
+    let seen = bench.verify(&["--accept", "permissions=tried by hand"]);
+    for id in ["versions_match", "free_space"] {
+        seen.has("unknown", &Expected { id, says: &["refused to describe itself"], ..Expected::default() });
+    }
+
+    // Waived where the account itself is what cannot be told: what follows from it is found by itself.
+    bench.target = pair.target.as_user("pre-shy", "wrong-secret-key");
+    let seen = bench.verify(&["--accept", "permissions=looked at by hand"]);
+    let expected = Expected {
+        id: "versioning_enabled",
+        says: &["versioning could not be told", "give valid credentials for `target`"],
+        with: &["direction", "object_lock_matches", "no_resync_running", "encryption_matches"],
+    };
+    seen.stopped_by("unknown", &expected);
+}
+
+#[test]
+fn credentials_that_a_site_does_not_take_are_refused() {
+    needs_minio!();
+    let pair = Pair::shared();
+    let bench = Bench::stocked(pair, "pre-wrong-keys", &Rule::default());
+    for role in ["source", "target"] {
+        let mut bench = Bench::new(pair, &bench.bucket);
+        let server = pair.server(role);
+        let wrong = server.as_user(&server.access_key, "not-the-secret-key");
+        match role {
+            "source" => bench.source = wrong,
+            _ => bench.target = wrong,
+        }
+        let says = ["does not take the credentials", "give valid credentials", &format!("mc admin info {role}")];
+        bench.both_refuse(&Expected { id: "permissions", says: &says, ..Expected::default() });
+    }
+}
+
+#[test]
+fn credentials_of_the_remote_target_that_the_target_refuses_are_named() {
+    needs_minio!();
+    let pair = Pair::shared();
+    for (bucket, disable) in [("pre-secret-changed", false), ("pre-user-disabled", true)] {
+        for alias in ["source", "target"] {
+            pair.make_bucket(alias, bucket, false);
+        }
+        let all = ["s3:*"];
+        let secret = pair.add_user("target", bucket, &policy(bucket, all));
+        let remote = pair.target.as_user(bucket, &secret).remote(bucket);
+        pair.add_rule("source", bucket, &remote, &Rule::default());
+        stock(&pair.source, bucket);
+        pair.wait_replicated(bucket);
+        if disable {
+            pair.mc(&["admin", "user", "disable", "target", bucket]);
+        } else {
+            pair.mc(&["admin", "user", "add", "target", bucket, "another-secret-key"]);
+        }
+        let update = format!("mc replicate update source/{bucket} --id {}", Bench::new(pair, bucket).rule_id());
+        let says = ["the target refuses the source", &update, "http://KEY:SECRET@127.0.0.1"];
+        Bench::new(pair, bucket).both_refuse(&Expected {
+            id: "target_credentials",
+            says: &says,
+            ..Expected::default()
+        });
     }
 }
