@@ -12,6 +12,11 @@ mod rules;
 mod sites;
 mod waivers;
 
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
 use serde_json::Value;
 
 use crate::{
@@ -115,6 +120,31 @@ impl<'a> Bench<'a> {
         let step = drill.events("step_ended").into_iter().find(|line| line["path"] == "preconditions");
         let step = step.unwrap_or_else(|| panic!("no preconditions\n{}\n{}", outcome.stdout, outcome.stderr));
         Seen { drill, outcome, step }
+    }
+
+    /// Waits until the target's bucket holds as many versions, where not all are replicated.
+    fn wait_target(&self, versions: usize) {
+        let end = Instant::now() + Duration::from_mins(2);
+        while seed::inventory(&self.pair.target, &self.target_bucket).len() != versions {
+            assert!(Instant::now() < end, "{} has not {versions} versions", self.target_bucket);
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Does what the check's remedy says, word by word. Then the check passes.
+    #[track_caller]
+    fn paste_remedy(&self, id: &str) {
+        let seen = self.verify(&[]);
+        let remedy = seen.check(id)["remedy"].as_str().unwrap_or_default();
+        let keys = format!("{}:{}", self.pair.target.access_key, self.pair.target.secret_key);
+        let commands: Vec<&str> = remedy.split('`').filter(|text| text.starts_with("mc ")).collect();
+        assert!(!commands.is_empty(), "no command: {remedy}");
+        for command in commands {
+            let command = command.replace("KEY:SECRET", &keys).replace('"', "");
+            self.pair.mc(&command.split(' ').skip(1).collect::<Vec<_>>());
+        }
+        let seen = self.verify(&[]);
+        assert_eq!(seen.check(id)["verdict"], "pass", "after {remedy}: {}", seen.outcome.stdout);
     }
 
     /// `verify` refuses, for this reason, and changes nothing.

@@ -4,7 +4,7 @@ use super::{
     checks::{Answer, CheckId, Said, Severity, fail, pass, unknown, warn},
     facts::{Fact, Facts, SiteFacts},
     need::{denied, told},
-    rules::{registered, rule_ids, with_keys},
+    rules::{registered, remote, rule_ids},
 };
 use crate::{
     failure::{Class, Failure},
@@ -197,15 +197,6 @@ pub(super) fn target_credentials(facts: &Facts) -> Answer {
             Blame::Unclear => Ok(unasked(facts, why)),
         },
     }
-}
-
-/// The remote target as the source knows it, as `mc` wants it.
-fn remote(facts: &Facts) -> String {
-    let endpoint = registered(facts).map_or_else(
-        || facts.target.endpoint.clone(),
-        |target| format!("{}://{}", if target.secure { "https" } else { "http" }, target.endpoint),
-    );
-    with_keys(&endpoint, facts.asked.target_bucket.as_str())
 }
 
 /// Whether a failed replication check tells what the target said about its bucket.

@@ -53,6 +53,8 @@ const BOTH: &[Need] = &[
     bucket("s3:GetBucketObjectLockConfiguration"),
     bucket("s3:GetEncryptionConfiguration"),
     bucket("s3:GetLifecycleConfiguration"),
+    // On the target too: the queue of its own rules is looked at.
+    bucket("s3:GetReplicationConfiguration"),
     // There is no action that only reads the status of a resync.
     bucket("s3:ResetBucketReplicationState"),
     objects("s3:GetObject"),
@@ -60,8 +62,7 @@ const BOTH: &[Need] = &[
     admin("admin:ServerInfo"),
     better(admin("admin:SiteReplicationInfo")),
 ];
-const SOURCE: &[Need] =
-    &[bucket("s3:GetReplicationConfiguration"), admin("admin:GetBucketTarget"), better(admin("admin:ServerTrace"))];
+const SOURCE: &[Need] = &[admin("admin:GetBucketTarget"), better(admin("admin:ServerTrace"))];
 const TARGET: &[Need] = &[admin("admin:GetBucketQuota")];
 /// On the target, for a bucket that is still to be made or aligned.
 const PREPARING: &[Need] = &[
@@ -215,9 +216,8 @@ fn grant(facts: &Facts, lacking: &[String]) -> String {
     let sites = [&facts.source, &facts.target].into_iter();
     let sites = sites.filter(|site| lacking.iter().any(|name| name.ends_with(&format!(" on {}", site.role))));
     let commands = sites.map(|site| {
-        let user = site.account.as_ref().map_or("USER", |account| account.name.as_str());
         format!(
-            "`mc admin policy create {0} firedrill FILE`, `mc admin policy attach {0} firedrill --user {user}`",
+            "`mc admin policy create {0} firedrill FILE`, `mc admin policy attach {0} firedrill --user ACCOUNT`",
             site.alias
         )
     });

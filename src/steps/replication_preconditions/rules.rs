@@ -28,6 +28,7 @@ pub(super) fn rule_enabled(facts: &Facts) -> Answer {
         .map(|rule| format!("`mc replicate update {} --id {} --state enable`", place(facts), rule.id))
         .collect::<Vec<_>>()
         .join(", ");
+    let enable = format!("{}{enable}", make_first(facts));
     match (on.is_empty(), off.is_empty()) {
         (true, _) => Ok(fail(format!("every rule to the target is disabled: {}", ids(&off)), enable)),
         (false, false) => Ok(warn(format!("enabled: {}; disabled: {}", ids(&on), ids(&off)), enable)),
@@ -231,8 +232,9 @@ fn place(facts: &Facts) -> String {
 fn add(facts: &Facts) -> String {
     let priorities = facts.replication.iter().flatten().flat_map(|r| &r.rules).map(|r| r.priority);
     format!(
-        "`mc replicate add {} --remote-bucket \"{}\" --priority {} --replicate \
+        "{}`mc replicate add {} --remote-bucket \"{}\" --priority {} --replicate \
          \"delete,delete-marker,existing-objects,metadata-sync\"`, with the keys of a replication user of `{}`",
+        make_first(facts),
         place(facts),
         with_keys(&facts.target.endpoint, facts.asked.target_bucket.as_str()),
         priorities.max().unwrap_or(0).saturating_add(1),
@@ -241,8 +243,29 @@ fn add(facts: &Facts) -> String {
 }
 
 /// A remote bucket as `mc` wants it, with room for the keys.
-pub(super) fn with_keys(endpoint: &str, bucket: &str) -> String {
+fn with_keys(endpoint: &str, bucket: &str) -> String {
     format!("{}/{bucket}", endpoint.trim_end_matches('/').replacen("://", "://KEY:SECRET@", 1))
+}
+
+/// The remote target as the source knows it, as `mc` wants it.
+pub(super) fn remote(facts: &Facts) -> String {
+    let endpoint = registered(facts).map_or_else(
+        || facts.target.endpoint.clone(),
+        |target| format!("{}://{}", if target.secure { "https" } else { "http" }, target.endpoint),
+    );
+    with_keys(&endpoint, facts.asked.target_bucket.as_str())
+}
+
+/// The server takes no change of a rule whose bucket on the target is missing: what has to come before it.
+fn make_first(facts: &Facts) -> String {
+    if !facts.target.bucket_missing() {
+        return String::new();
+    }
+    let with = if matches!(facts.source.lock, Ok(Some(_))) { "--with-lock" } else { "--with-versioning" };
+    format!(
+        "make the lost bucket first, or MinIO refuses to change the rule: `mc mb {with} {}/{}`, then ",
+        facts.target.alias, facts.asked.target_bucket
+    )
 }
 
 /// The ids of the rules that lead to the target, as far as they are known.
@@ -264,7 +287,7 @@ fn flags(facts: &Facts, rules: &[&Rule]) -> String {
             rule.id
         )
     };
-    rules.iter().map(update).collect::<Vec<_>>().join(", ")
+    format!("{}{}", make_first(facts), rules.iter().map(update).collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]

@@ -5,10 +5,14 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::{Bench, Expected, stock};
-use crate::pair::{Pair, Rule, needs_minio};
+use crate::{
+    pair::{Pair, Rule, needs_minio},
+    seed,
+};
 
 /// What `recover` needs of a bucket on either site.
-const BUCKET: [&str; 6] = [
+const BUCKET: [&str; 7] = [
+    "s3:GetReplicationConfiguration",
     "s3:GetBucketVersioning",
     "s3:GetBucketObjectLockConfiguration",
     "s3:GetEncryptionConfiguration",
@@ -17,7 +21,7 @@ const BUCKET: [&str; 6] = [
     "s3:ListBucket",
 ];
 const OBJECTS: [&str; 2] = ["s3:GetObject", "s3:GetObjectTagging"];
-const SOURCE: [&str; 3] = ["s3:GetReplicationConfiguration", "admin:ServerInfo", "admin:GetBucketTarget"];
+const SOURCE: [&str; 2] = ["admin:ServerInfo", "admin:GetBucketTarget"];
 const TARGET: [&str; 2] = ["admin:ServerInfo", "admin:GetBucketQuota"];
 /// On the target, before it is prepared.
 const PREPARING: [&str; 4] = [
@@ -77,7 +81,7 @@ fn each_action_that_an_account_lacks_is_named() {
             let has = all.iter().filter(|action| !lacks.contains(**action)).copied();
             let bench = with_user(pair, role, &format!("pre-{half}"), &policy("pre-policy", has));
             for seen in [bench.verify(&[]), bench.recover(&[])] {
-                let remedy = format!("mc admin policy attach {role} firedrill --user pre-{half}");
+                let remedy = format!("mc admin policy attach {role} firedrill --user ACCOUNT");
                 seen.refused(&Expected { id: "permissions", says: &[&remedy], ..Expected::default() }).sent_nothing();
                 let named = missing(seen.check("permissions"), role);
                 for action in &lacks {
@@ -116,6 +120,10 @@ fn accounts_with_the_least_policy_are_enough() {
     let unknown = seen.step["output"]["unknown"].as_u64();
     assert_eq!(unknown, Some(0), "{}", seen.outcome.stdout);
     seen.outcome.exit(0);
+
+    pair.lose_bucket("target", bucket);
+    bench.recover(&[]).outcome.exit(0);
+    seed::assert_same(&pair.source, &pair.target, bucket);
 }
 
 /// What the server does not tell is `unknown`, never `pass`, and a check that must be told keeps the run from starting.

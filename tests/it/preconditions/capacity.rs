@@ -17,6 +17,7 @@ fn a_quota_below_what_is_needed_is_refused() {
     pair.mc(&["quota", "set", "target/pre-quota", "--size", "100KiB"]);
     let says = ["100.0 KiB", "the source holds 292", "mc quota set target/pre-quota"];
     bench.both_refuse(&Expected { id: "quota", says: &says, ..Expected::default() });
+    bench.paste_remedy("quota");
 }
 
 #[test]
@@ -26,6 +27,7 @@ fn a_bandwidth_limit_warns_with_the_time_it_implies() {
     let bench = Bench::stocked(Pair::shared(), "pre-bandwidth", &rule);
     let says = ["a second", "takes at least", "mc replicate update source/pre-bandwidth"];
     bench.verify_warns(&Expected { id: "bandwidth_limit", says: &says, ..Expected::default() });
+    bench.paste_remedy("bandwidth_limit");
 }
 
 #[test]

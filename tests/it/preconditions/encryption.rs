@@ -81,4 +81,5 @@ fn default_encryption_that_only_the_source_has_is_refused_where_nothing_prepares
     );
     seen.refused(&Expected { id: "tls", ..Expected::default() }).sent_nothing();
     assert_eq!(bench.state(), before);
+    bench.paste_remedy("encryption_matches");
 }

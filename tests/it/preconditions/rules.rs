@@ -23,6 +23,7 @@ fn a_bucket_without_rules_is_refused() {
         says: &["mc replicate add source/pre-no-rules"],
         ..Expected::default()
     });
+    bench.paste_remedy("replication_configured");
 }
 
 #[test]
@@ -32,6 +33,7 @@ fn a_disabled_rule_is_refused() {
     bench.update_rule(&["--state", "disable"]);
     let enable = format!("mc replicate update source/pre-disabled --id {} --state enable", bench.rule_id());
     bench.both_refuse(&Expected { id: "rule_enabled", says: &[&enable], ..Expected::default() });
+    bench.paste_remedy("rule_enabled");
 }
 
 #[test]
@@ -41,6 +43,7 @@ fn a_rule_without_existing_objects_is_refused() {
     let bench = Bench::stocked(Pair::shared(), "pre-not-existing", &rule);
     let says = ["a resync leaves them out", "--replicate \"delete,delete-marker,existing-objects,metadata-sync\""];
     bench.both_refuse(&Expected { id: "existing_objects_enabled", says: &says, ..Expected::default() });
+    bench.paste_remedy("existing_objects_enabled");
 }
 
 /// Trap 14: without `DeleteReplication` a resync brings deleted objects back to life.
@@ -67,6 +70,7 @@ fn delete_markers_that_a_resync_would_lose_are_refused_before_anything_is_change
     bench.recover(&[]).refused(&expected).sent_nothing();
     assert_eq!(bench.state(), before);
     assert!(!pair.bucket_exists("target", "pre-no-deletes"), "the bucket was made");
+    bench.paste_remedy("delete_replication_enabled");
 }
 
 #[test]
@@ -74,9 +78,9 @@ fn a_rule_for_a_part_of_the_bucket_warns() {
     needs_minio!();
     let pair = Pair::shared();
     let untagged = "delete,existing-objects,metadata-sync";
-    for (bucket, below, tags, flags, says) in [
-        ("pre-prefix", "/deep/", "", EVERYTHING, ["prefix `deep/`", "2 versions are outside"]),
-        ("pre-tags", "", "tier=gold", untagged, ["tag `tier=gold`", "a part of the bucket"]),
+    for (bucket, below, tags, flags, replicated, says) in [
+        ("pre-prefix", "/deep/", "", EVERYTHING, 1, ["prefix `deep/`", "2 versions are outside"]),
+        ("pre-tags", "", "tier=gold", untagged, 0, ["tag `tier=gold`", "a part of the bucket"]),
     ] {
         pair.make_bucket("source", bucket, false);
         pair.make_bucket("target", bucket, false);
@@ -84,7 +88,9 @@ fn a_rule_for_a_part_of_the_bucket_warns() {
         let add = ["replicate", "add", &place, "--remote-bucket", &remote, "--priority", "1", "--tags", tags];
         pair.mc(&[&add[..], &["--replicate", flags]].concat());
         stock(&pair.source, bucket);
-        Bench::new(pair, bucket).verify_warns(&Expected { id: "rule_scope", says: &says, ..Expected::default() });
+        let bench = Bench::new(pair, bucket);
+        bench.wait_target(replicated);
+        bench.verify_warns(&Expected { id: "rule_scope", says: &says, ..Expected::default() });
     }
 }
 
