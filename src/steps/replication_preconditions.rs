@@ -287,7 +287,18 @@ mod tests {
         let bare = Facts { replication: Ok(None), ..facts() };
         assert_eq!(found(&step(serde_json::json!({})), &bare, &[]), ["replication_configured"]);
         let waived = found(&step(serde_json::json!({})), &bare, &[("replication_configured", "by hand")]);
-        assert_eq!(waived.len(), 4, "{waived:?}");
+        assert_eq!(waived.len(), 5, "{waived:?}");
+    }
+
+    #[test]
+    fn what_follows_over_another_is_no_finding_either() {
+        // No ARN, because the remote targets may not be listed: no rule can be held against it.
+        let mut blind = facts();
+        blind.asked.arn = String::new();
+        blind.remote_targets = Err(refused("AccessDenied", 403));
+        assert_eq!(found(&step(serde_json::json!({})), &blind, &[]), ["permissions"]);
+        let waived = found(&step(serde_json::json!({})), &blind, &[("permissions", "by hand")]);
+        assert!(waived.contains(&"target_registered".to_owned()), "{waived:?}");
     }
 
     #[test]

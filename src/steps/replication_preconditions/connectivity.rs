@@ -164,10 +164,14 @@ pub(super) fn target_online(facts: &Facts) -> Answer {
             )),
             Blame::Credentials => Ok(pass("the target answers the source, and refuses it")),
             Blame::Other(_) if target_spoke(why) => Ok(pass("the target answers the source, as far as it was asked")),
-            // Whatever stood in the way, the target was not asked because of it.
+            // Whatever stood in the way kept the target from being asked, and counts where it is told.
             Blame::Other(Said { because, .. }) => {
-                Ok(unknown(format!("the source did not ask the target: {why}"), "see the check `target_credentials`")
-                    .because(because.unwrap_or(CheckId::TargetCredentials)))
+                let remedy = "see the check `target_credentials`";
+                let said = unknown(format!("the source did not ask the target: {why}"), remedy);
+                Ok(match because {
+                    Some(id) => said.because(id),
+                    None => Said { severity: Some(Severity::Should), ..said },
+                })
             }
             Blame::Unclear => Ok(unasked(facts, why)),
         },
@@ -414,7 +418,7 @@ mod tests {
         assert_eq!(both(&checked(Err(said("dial tcp: connection refused")))), (Fail, Unknown));
         assert_eq!(both(&checked(Err(said("The Access Key Id you provided does not exist")))), (Pass, Fail));
         assert_eq!(both(&checked(Err(refused("RemoteTargetNotVersionedError", 400)))), (Pass, Unknown));
-        assert_eq!(both(&checked(Err(refused("InvalidRequest", 400)))), (Pass, Fail));
+        assert_eq!(both(&checked(Err(refused("InvalidRequest", 400)))), (Unknown, Fail));
         let mut before = checked(Err(refused("RemoteTargetNotVersionedError", 400)));
         before.asked.before_prepare = true;
         assert_eq!(both(&before), (Pass, Warn));

@@ -194,10 +194,8 @@ fn credentials_of_the_remote_target_that_the_target_refuses_are_named() {
         }
         let update = format!("mc replicate update source/{bucket} --id {}", Bench::new(pair, bucket).rule_id());
         let says = ["the target refuses the source", &update, "http://KEY:SECRET@127.0.0.1"];
-        Bench::new(pair, bucket).both_refuse(&Expected {
-            id: "target_credentials",
-            says: &says,
-            ..Expected::default()
-        });
+        let bench = Bench::new(pair, bucket);
+        bench.both_refuse(&Expected { id: "target_credentials", says: &says, ..Expected::default() });
+        bench.paste_remedy("target_credentials");
     }
 }

@@ -12,7 +12,7 @@ fn a_quota_below_what_is_needed_is_refused() {
     needs_minio!();
     let pair = Pair::shared();
     let bench = Bench::stocked(pair, "pre-quota", &Rule::default());
-    seed::put(&pair.source, "pre-quota", "large", &[7; 300_000]);
+    seed::put(&pair.source, "pre-quota", "large", &vec![7; 300_000]);
     pair.wait_replicated("pre-quota");
     pair.mc(&["quota", "set", "target/pre-quota", "--size", "100KiB"]);
     let says = ["100.0 KiB", "the source holds 292", "mc quota set target/pre-quota"];
