@@ -21,6 +21,8 @@ mod outages;
 #[cfg(test)]
 mod pair;
 #[cfg(test)]
+mod preconditions;
+#[cfg(test)]
 mod proxy;
 #[cfg(test)]
 mod redact;
