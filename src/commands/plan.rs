@@ -15,6 +15,7 @@ use crate::{
     },
     event::{Event, Observer, StepVerdict},
     failure::Failure,
+    human::plural,
     journal::{MemoryRecorder, private},
     log::Log,
     report::console::Console,
@@ -137,5 +138,6 @@ fn values(with: &Value) -> String {
 fn next(items: &[Item], out: Option<&Path>) -> String {
     let changes = items.iter().filter(|item| matches!(item.action, Action::WillChange)).count();
     let kept = out.map(|path| format!("; kept in {}, for `run --plan`", path.display())).unwrap_or_default();
-    format!("nothing was changed; a run would change something in {changes} of {} steps{kept}", items.len())
+    let steps = plural(items.len() as u64, "step");
+    format!("nothing was changed; a run would change something in {changes} of {steps}{kept}")
 }

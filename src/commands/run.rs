@@ -297,7 +297,7 @@ async fn counted(bound: &Bound, role: &str) -> String {
     let site = Site::<Reads> { wire: Arc::clone(wire), ledger: () };
     match site.usage(&bucket).await {
         Ok(Some(usage)) => format!(
-            "about {} and {}, {}",
+            "about {}, {} among them, {}",
             human::plural(usage.versions, "version"),
             human::plural(usage.delete_markers, "delete marker"),
             human::bytes(usage.bytes)

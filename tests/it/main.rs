@@ -9,15 +9,25 @@ mod client;
 #[cfg(test)]
 mod command_line;
 #[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod engine;
+#[cfg(test)]
+mod help;
 #[cfg(test)]
 mod interrupted;
 #[cfg(test)]
 mod invalid;
 #[cfg(test)]
+mod link;
+#[cfg(test)]
+mod outages;
+#[cfg(test)]
 mod pair;
 #[cfg(test)]
 mod plan;
+#[cfg(test)]
+mod preconditions;
 #[cfg(test)]
 mod proxy;
 #[cfg(test)]
@@ -40,6 +50,8 @@ mod site;
 mod tidy;
 #[cfg(test)]
 mod toys;
+#[cfg(test)]
+mod traps;
 
 use std::collections::BTreeSet;
 

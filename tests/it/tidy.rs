@@ -28,7 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("step", &CONTRACT),
     ("site", &CONTRACT),
     ("change", &CONTRACT),
-    ("steps", &["step", "site", "change", "event", "failure", "version", "compare", "types"]),
+    ("steps", &["step", "site", "change", "event", "failure", "version", "compare", "types", "human"]),
     ("check", &["runbook", "template", "step", "tree", "problem", "types", "event", "failure"]),
     (
         "engine",
