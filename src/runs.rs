@@ -314,7 +314,8 @@ mod tests {
             line.as_object_mut().unwrap().extend(event.as_object().unwrap().clone());
             let line = line.to_string();
             prev = crate::digest::digest(line.as_bytes());
-            text += &format!("{line}\n");
+            text.push_str(&line);
+            text.push('\n');
         }
         fs::write(dir.join(JOURNAL), text).unwrap();
     }

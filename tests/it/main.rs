@@ -7,11 +7,15 @@ mod case;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod command_line;
+#[cfg(test)]
 mod docs;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
 mod help;
+#[cfg(test)]
+mod interrupted;
 #[cfg(test)]
 mod invalid;
 #[cfg(test)]
@@ -21,13 +25,23 @@ mod outages;
 #[cfg(test)]
 mod pair;
 #[cfg(test)]
+mod plan;
+#[cfg(test)]
 mod preconditions;
 #[cfg(test)]
 mod proxy;
 #[cfg(test)]
+mod record;
+#[cfg(test)]
+mod recover;
+#[cfg(test)]
 mod redact;
 #[cfg(test)]
+mod scene;
+#[cfg(test)]
 mod schema;
+#[cfg(test)]
+mod secrecy;
 #[cfg(test)]
 mod seed;
 #[cfg(test)]
