@@ -49,14 +49,18 @@ pub(super) async fn run(
     let kept = plan.map(|path| kept(path, &loaded, &bound)).transpose()?;
     let (user, host) = terminal::who_and_where();
     let given = answers(&loaded.runbook, go.confirm_target.as_deref(), &go.yes, &bound.sites, &user)?;
-    confirm(&loaded.runbook, &bound, go.confirm_target.as_deref()).await?;
     let clock = Clock::Wall;
     let open = runs.create(clock.now(), loaded.text.as_bytes(), kept.as_ref().map(|kept| kept.text.as_slice()))?;
     let claims = Arc::new(FileClaims::new(runs, &open.id));
-    if let Err(failure) = claim_early(&loaded.runbook, &bound, &*claims) {
+    let claimed = claim_early(&loaded.runbook, &bound, &*claims).map_err(|f| bind::broken(&f, &bound.masker));
+    let cleared = match claimed {
+        Ok(()) => confirm(&loaded.runbook, &bound, go.confirm_target.as_deref()).await,
+        Err(refusal) => Err(refusal),
+    };
+    if let Err(refusal) = cleared {
         claims.release();
         runs.discard(open);
-        return Err(bind::broken(&failure, &bound.masker));
+        return Err(refusal);
     }
     let mut first = started(&loaded, &bound, &open.id, go, user, host);
     first.plan_sha256 = kept.as_ref().map(|kept| digest(&kept.text));

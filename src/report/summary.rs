@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::{
     clock::seconds_between,
-    event::{Measured, Verdict},
+    event::{Measured, StepVerdict, Verdict},
     human::duration,
     replay::{Past, Phase, RunState},
     verdict::{self, Exit},
@@ -37,7 +37,7 @@ pub fn summary(state: &RunState, journal: &str, head: &str, runs_flag: &str) -> 
 fn headline(state: &RunState, verdict: Verdict, exit: Exit) -> String {
     let total = seconds_between(state.started_at, state.last_at);
     let waited = verdict::waited(state);
-    let people = if waited > 0.0 { format!(", {} of it waiting for people", duration(waited)) } else { String::new() };
+    let people = if waited >= 0.05 { format!(", {} of it waiting for people", duration(waited)) } else { String::new() };
     let word = match verdict {
         Verdict::Held => "HELD: every step holds",
         Verdict::NotHeld => "NOT HELD",
@@ -85,7 +85,7 @@ fn next(state: &RunState, verdict: Verdict, runs_flag: &str) -> Vec<String> {
 /// A resync goes on at the server, whatever becomes of the run: say so, and how to watch it.
 fn resyncs(state: &RunState) -> Vec<String> {
     let mut lines = Vec::new();
-    for step in state.steps.values() {
+    for step in state.steps.values().filter(|step| step.verdict() != Some(StepVerdict::Held)) {
         let began = step.changes.iter().any(|(_, past)| match past {
             Past::Done(receipt) => receipt.get("reset_id").is_some(),
             Past::Open { intent, .. } => intent.needs_proof,
