@@ -37,7 +37,8 @@ pub fn summary(state: &RunState, journal: &str, head: &str, runs_flag: &str) -> 
 fn headline(state: &RunState, verdict: Verdict, exit: Exit) -> String {
     let total = seconds_between(state.started_at, state.last_at);
     let waited = verdict::waited(state);
-    let people = if waited >= 0.05 { format!(", {} of it waiting for people", duration(waited)) } else { String::new() };
+    let people =
+        if waited >= 0.05 { format!(", {} of it waiting for people", duration(waited)) } else { String::new() };
     let word = match verdict {
         Verdict::Held => "HELD: every step holds",
         Verdict::NotHeld => "NOT HELD",
