@@ -98,7 +98,7 @@ async fn go_on(
     json: bool,
 ) -> Result<Exit, Refusal> {
     // Read under the lock: nobody else can write any more.
-    let (journal, mut state) = read(runs, &open.id)?;
+    let (journal, state) = read(runs, &open.id)?;
     if let Phase::Ended(crate::event::Verdict::Held | crate::event::Verdict::Late) = state.phase {
         return Err(Refusal::refused(format!("run {} has ended, and holds: there is nothing to go on with", open.id)));
     }
@@ -118,8 +118,6 @@ async fn go_on(
     let OpenRun { dir, journal: file, .. } = open;
     let recorder = FileRecorder::append(dir.clone(), file, &journal, clock, bound.masker.clone())
         .map_err(|e| Refusal::new(Exit::Journal, format!("{}: {e}", dir.join(journal::JOURNAL).display())))?;
-    // The inputs in the state are those of the journal; secret ones are masked there.
-    state.started.inputs.clone_from(&bound.inputs);
     let console = Arc::new(Console::stdout());
     if !json {
         console.begin(&state);

@@ -287,6 +287,21 @@ fn chosen(targets: &[Target]) -> Option<&Target> {
     }
 }
 
+/// The ARN of the one remote target that is this bucket on this site.
+pub(super) fn the_target(
+    replication: &Replication,
+    remote: &[RemoteTarget],
+    bucket: &BucketName,
+    names: &BTreeSet<String>,
+    deployment_id: Option<&str>,
+) -> Option<String> {
+    let mut targets = join(replication, remote);
+    for row in &mut targets {
+        row.fits = row.registered && row.bucket == bucket.as_str() && is_site(row, names, deployment_id);
+    }
+    chosen(&targets).map(|target| target.arn.clone())
+}
+
 fn is_site(row: &Target, names: &BTreeSet<String>, deployment_id: Option<&str>) -> bool {
     let same_id = deployment_id.is_some_and(|id| !id.is_empty() && row.deployment_id.as_deref() == Some(id));
     same_id || address(&row.endpoint, row.secure).is_some_and(|a| names.contains(&a))

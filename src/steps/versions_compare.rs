@@ -166,9 +166,8 @@ impl Comparison {
                 "give it time with `settle`, and look at the target's state; `resync.recover` queues them again",
             ),
         };
-        let example = self.examples.iter().find(|difference| difference.class == class);
-        let example = example.map(|d| format!(", e.g. `{}` ({})", d.key, d.version_id)).unwrap_or_default();
-        Finding::new(class.as_str(), format!("{text}{example}")).remedy(remedy)
+        // Which ones: the output's `examples`.
+        Finding::new(class.as_str(), text).remedy(remedy)
     }
 }
 
@@ -244,6 +243,8 @@ mod tests {
         assert_eq!(ids(&comparison), ["missing", "extra", "different", "pending"]);
         comparison.waived = vec![Class::Extra, Class::Pending];
         assert_eq!(ids(&comparison), ["missing", "different"]);
+        // The console prints the examples, each once.
+        assert_eq!(comparison.findings()[1].text, "3 versions not the same on both sites");
         assert_eq!(comparison.versions, 10);
     }
 
