@@ -51,8 +51,8 @@ fn a_file_that_cannot_be_read_or_is_no_runbook_is_exit_3_with_its_place() {
     for command in ["run", "plan", "check"] {
         for (file, why) in [("missing.yaml", "missing.yaml: cannot be read"), ("folder", "folder: cannot be read")] {
             let outcome = refused(&drill, &[command, file], 3, why);
-            let said = outcome.stderr.lines().filter(|line| line.contains("cannot be read")).count();
-            assert_eq!(said, 1, "{}", outcome.stderr);
+            let lines = outcome.stderr.lines().filter(|line| !line.is_empty()).count();
+            assert!(lines <= 2, "{}", outcome.stderr);
         }
         let bad = refused(&drill, &[command, "bad.yaml"], 3, "did you mean `site.check`?");
         assert!(bad.stderr.contains("bad.yaml:8:11"), "{}", bad.stderr);

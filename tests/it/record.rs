@@ -126,6 +126,7 @@ fn a_last_line_that_was_cut_off_is_torn_and_the_rest_verifies() {
 fn a_changed_file_beside_the_journal_does_not_verify() {
     needs_minio!();
     let (drill, folder) = finished("record-files");
+    assert_private(&folder);
     let artifact = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let artifact = artifact.into_iter().find(|name| name.ends_with("differences.jsonl")).expect("an artifact");
     for name in [artifact.as_str(), "runbook.yaml"] {
@@ -144,12 +145,14 @@ fn a_changed_file_beside_the_journal_does_not_verify() {
         fs::write(&path, &whole).unwrap();
         verify.run().exit(0);
     }
-    assert_private(&folder);
 }
 
 /// Only the owner may read what a run leaves.
 fn assert_private(folder: &Path) {
     use std::os::unix::fs::PermissionsExt;
     assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
-    assert_eq!(fs::metadata(folder.join("journal.jsonl")).unwrap().permissions().mode() & 0o777, 0o600);
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap()) {
+        let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", entry.path().display());
+    }
 }

@@ -207,6 +207,10 @@ fn an_empty_source_is_refused() {
     assert_eq!(everything(pair, bucket), before);
     assert!(drill.events("intent").is_empty());
     assert_audited(&drill);
+
+    // Nor is a comparison of nothing a proof of anything.
+    let verify = ["verify", "source/recover-empty", "target/recover-empty", "-i", "settle=1s"];
+    drill.clone().args(verify).run().exit(4).says("out.versions > 0");
 }
 
 #[test]
