@@ -314,8 +314,7 @@ mod tests {
             line.as_object_mut().unwrap().extend(event.as_object().unwrap().clone());
             let line = line.to_string();
             prev = crate::digest::digest(line.as_bytes());
-            text.push_str(&line);
-            text.push('\n');
+            text.extend([line.as_str(), "\n"]);
         }
         fs::write(dir.join(JOURNAL), text).unwrap();
     }

@@ -207,7 +207,7 @@ pub(super) fn describe(step: &AnyStep) -> String {
 fn jitter() -> f64 {
     let mut byte = [0_u8; 1];
     match getrandom::fill(&mut byte) {
-        Ok(()) => 0.8 + 0.4 * f64::from(byte[0]) / 255.0,
+        Ok(()) => 0.8 + 0.4 * f64::from(byte[0]) / 256.0,
         Err(_) => 1.0,
     }
 }

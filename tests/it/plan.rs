@@ -142,5 +142,6 @@ fn a_kept_plan_is_run_as_it_is_or_not_at_all() {
 }
 
 fn plan(watched: &Watched, runbook: &str, bucket: &str, more: &[&str]) -> Firedrill {
-    over(&watched.drill, "plan", shipped(runbook).to_str().unwrap(), bucket, more)
+    let flags = [&["-i", "settle=1s"], more].concat();
+    over(&watched.drill, "plan", shipped(runbook).to_str().unwrap(), bucket, &flags)
 }
