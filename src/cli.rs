@@ -281,7 +281,7 @@ pub struct Go {
 /// Answers given beforehand.
 #[derive(Debug, Clone, Args)]
 pub struct Yes {
-    /// Answer yes to a step's question; without STEP to all (a recovery wants `--confirm-target`)
+    /// Say yes to a step's question, or to all (in a recovery together with `--confirm-target`)
     #[arg(long, value_name = "STEP", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub yes: Vec<String>,
 }

@@ -314,7 +314,7 @@ mod tests {
             line.as_object_mut().unwrap().extend(event.as_object().unwrap().clone());
             let line = line.to_string();
             prev = crate::digest::digest(line.as_bytes());
-            text += &format!("{line}\n");
+            text.extend([line.as_str(), "\n"]);
         }
         fs::write(dir.join(JOURNAL), text).unwrap();
     }

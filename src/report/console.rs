@@ -20,6 +20,9 @@ use crate::{
     replay::RunState,
 };
 
+#[cfg(test)]
+mod tests;
+
 /// Prints a run as it happens. A closed pipe is no reason to stop a recovery: what cannot be written is dropped.
 pub struct Console {
     inner: Mutex<Inner>,

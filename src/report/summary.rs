@@ -107,3 +107,118 @@ fn resyncs(state: &RunState) -> Vec<String> {
     lines.dedup();
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::event::Line;
+
+    fn state(events: &[(&str, Value)]) -> RunState {
+        let site =
+            |alias: &str| json!({"alias": alias, "endpoint": "https://x", "deployment_id": null, "release": null});
+        let first = json!({
+            "event": "run_started", "run": "r-1", "tool": "t", "runbook": "b", "runbook_sha256": "0", "kind": "recovery",
+            "user": "u", "host": "h", "inputs": {}, "sites": {"source": site("primary"), "target": site("dr")},
+            "steps": ["go"], "finally": [], "accepted": {"tls": "a closed network"}, "rto": 60.0,
+        });
+        let all = std::iter::once(("", first)).chain(events.iter().cloned());
+        let lines: Vec<Line> = (0_u64..)
+            .zip(all)
+            .map(|(seq, (path, event))| {
+                let mut line = json!({"v": 1, "seq": seq, "prev": "", "path": path, "at": format!("2026-11-23T18:00:{:02}Z", seq * 4)});
+                line.as_object_mut().unwrap().extend(event.as_object().unwrap().clone());
+                serde_json::from_value(line).unwrap()
+            })
+            .collect();
+        RunState::replay(&lines).unwrap()
+    }
+
+    fn begin() -> (&'static str, Value) {
+        let with = json!({"bucket": "docs"});
+        (
+            "go",
+            json!({"event": "step_started", "uses": "x", "title": "x", "effect": "changes", "proves": true, "attempt": 1, "with": with}),
+        )
+    }
+
+    fn started_a_resync() -> [(&'static str, Value); 2] {
+        let intent = json!({"event": "intent", "key": "k", "n": 1, "change": "c", "role": "source", "bucket": "docs", "body": {}, "needs_proof": true});
+        [
+            ("go", intent),
+            ("go", json!({"event": "receipt", "key": "k", "n": 1, "outcome": {"done": {"reset_id": "x"}}})),
+        ]
+    }
+
+    fn ended(verdict: &str) -> Vec<(&'static str, Value)> {
+        let run = json!({"event": "run_ended", "verdict": verdict, "exit": 0, "seconds": 1.0, "waited_seconds": 0.0, "rto": null});
+        vec![
+            (
+                "go",
+                json!({"event": "step_ended", "verdict": verdict, "output": {}, "seconds": 1.0, "waited_seconds": 0.0}),
+            ),
+            ("", json!({"event": "finishing", "why": "last_step"})),
+            ("", run),
+        ]
+    }
+
+    #[track_caller]
+    fn assert_summary(events: &[(&str, Value)], wanted: &str) {
+        let text = summary(&state(events), "runs/r-1/journal.jsonl", "abc", " --runs runs");
+        assert!(text == wanted, "--- wanted\n{wanted}--- said\n{text}");
+    }
+
+    #[test]
+    fn a_green_end_names_time_record_and_waivers() {
+        assert_summary(
+            &[vec![begin()], ended("held")].concat(),
+            "\
+HELD: every step holds (exit 0) after 16s
+  recovery time  8.0s of 1m 00s allowed
+  journal        runs/r-1/journal.jsonl
+  head           abc
+  waived         tls: a closed network
+  next           firedrill audit verify r-1 --runs runs
+",
+        );
+    }
+
+    #[test]
+    fn another_end_says_what_to_do_and_that_a_resync_goes_on() {
+        assert_summary(
+            &[vec![begin()], started_a_resync().to_vec(), ended("not_held")].concat(),
+            "\
+NOT HELD (exit 4) after 24s
+  journal        runs/r-1/journal.jsonl
+  head           abc
+  waived         tls: a closed network
+  next           firedrill resume r-1 --runs runs   (after putting right what is named above)
+  next           mc replicate resync status primary/docs   (a resync that was started goes on at the server)
+",
+        );
+    }
+
+    #[test]
+    fn an_open_question_is_shown_with_its_answer() {
+        let question = json!({"event": "asked", "key": "q", "question": {"prompt": "Is traffic drained?"}});
+        assert_summary(
+            &[begin(), ("go", question)],
+            "\
+WAITING for a person (exit 7) after 8.0s
+  journal        runs/r-1/journal.jsonl
+  head           abc
+  waived         tls: a closed network
+  asked          go: Is traffic drained?
+  next           firedrill approve r-1 go --runs runs
+",
+        );
+    }
+
+    #[test]
+    fn a_run_that_was_killed_has_not_ended() {
+        let text = summary(&state(&[begin()]), "j", "abc", "");
+        assert!(text.starts_with("NOT ENDED after 4.0s\n"), "{text}");
+        assert!(text.contains("  next           firedrill resume r-1   (after"), "{text}");
+    }
+}

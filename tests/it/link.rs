@@ -61,11 +61,21 @@ impl<'p> Link<'p> {
 
     /// Holds the sending of most versions; the first ones pass.
     pub(crate) fn hold(&self) -> Gate {
+        self.target.hold(At::Request, self.most())
+    }
+
+    /// Denies most versions, in place of holding them.
+    pub(crate) fn deny(&self) {
+        self.target.clear();
+        self.target.deny(self.most());
+    }
+
+    fn most(&self) -> impl Fn(&Recorded) -> bool + Send + Sync + 'static {
         let prefix = format!("/{}/data/", self.bucket);
-        self.target.hold(At::Request, move |request| {
+        move |request| {
             let key = request.path.strip_prefix(&prefix).filter(|_| request.method == "PUT");
             key.is_some_and(|key| key >= "0060")
-        })
+        }
     }
 
     /// The program, with both sites named.

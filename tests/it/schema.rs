@@ -134,6 +134,16 @@ fn a_line_of_a_journal_fits_the_schema_of_journals() {
     let line = json!({"v": 1, "seq": 1, "at": "2026-11-23T18:00:00Z", "prev": "0", "path": "look",
         "event": "receipt", "key": "start", "n": 1, "outcome": {"done": {"reset_id": "x"}}});
     assert!(validator.is_valid(&line));
+    // A run that rebuilt a bucket on real servers: what version 1 of the format wrote is read for ever.
+    let recorded = include_str!("../cases/journals/recovered.jsonl");
+    for line in recorded.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let errors: Vec<String> = validator.iter_errors(&line).map(|e| e.to_string()).collect();
+        assert_eq!(errors, [""; 0], "{line}");
+    }
+    let journal = firedrill::journal::parse(recorded.as_bytes()).unwrap();
+    let state = firedrill::replay::RunState::replay(&journal.lines).unwrap();
+    assert_eq!(firedrill::verdict::verdict(&state).1, firedrill::verdict::Exit::Held);
     for (field, bad) in
         [("event", json!("recipe")), ("n", json!("one")), ("outcome", json!({"did": 1})), ("prev", json!(0))]
     {
@@ -307,7 +317,7 @@ fn around(kind: &Kind) -> String {
     let mut inputs = String::new();
     for (name, sort) in [("bucket", "bucket"), ("max_attempts", "integer")] {
         if example.contains(&format!("inputs.{name}")) {
-            inputs += &format!("  {name}: {{ type: {sort}, description: Given }}\n");
+            inputs.extend(["  ", name, ": { type: ", sort, ", description: Given }\n"]);
         }
     }
     let inputs = if inputs.is_empty() { inputs } else { format!("inputs:\n{inputs}") };
@@ -322,7 +332,7 @@ fn around(kind: &Kind) -> String {
         ),
     ] {
         if example.contains(&format!("steps.{id}.")) {
-            before += &format!("  - {step}\n");
+            before.extend(["  - ", step, "\n"]);
         }
     }
     format!(
