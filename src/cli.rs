@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::filter::LevelFilter;
 
 /// Runs disaster-recovery runbooks for MinIO, and proves the outcome from the data.
 #[derive(Debug, Parser)]
@@ -15,20 +16,46 @@ pub struct Cli {
 }
 
 const AFTER: &str = "\
-Exit codes: 0 held · 2 usage · 3 refused before anything ran · 4 something does not hold · 5 could not be done or told ·
-6 journal · 7 waits for a person · 8 recovered, but late · 9 another run holds the bucket · 130/143 stopped";
+In an emergency, with the aliases that `mc` knows:
+  firedrill verify  SOURCE/BUCKET TARGET/BUCKET                            how bad is it? changes nothing
+  firedrill recover SOURCE/BUCKET TARGET/BUCKET --confirm-target TARGET    rebuild TARGET/BUCKET, and prove it
+
+Exit codes: 0 held · 1 defect · 2 usage · 3 refused before anything ran · 4 something does not hold · 5 could not be
+done or told · 6 journal · 7 waits for a person · 8 late · 9 another run holds the bucket · 130, 143 stopped";
+
+const RECOVER: &str = "\
+SOURCE is the healthy site, TARGET the damaged one: `firedrill recover primary/invoices dr/invoices` rebuilds the bucket
+on `dr`. Preconditions come first, then the missing bucket is made, then the source sends every version again, and in
+the end the versions of both sites are compared. Nothing is ever deleted. Run `firedrill verify` first if in doubt.";
 
 /// Options of every command.
 #[derive(Debug, Args)]
 pub struct Global {
     /// Directory of runs
-    #[arg(long, global = true, value_name = "DIR", env = "FIREDRILL_RUNS", default_value = ".firedrill/runs")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "FIREDRILL_RUNS",
+        hide_env_values = true,
+        default_value = ".firedrill/runs"
+    )]
     pub runs: PathBuf,
     /// Text for people, or JSON for scripts
-    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    #[arg(long, global = true, value_name = "FORM", value_enum, default_value_t = Output::Text)]
     pub output: Output,
-    /// Form of the developers' log on stderr, which `FIREDRILL_LOG` switches on (e.g. `FIREDRILL_LOG=debug`)
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    /// Developers' log on stderr, e.g. off, info or debug
+    #[arg(
+        long,
+        global = true,
+        value_name = "LEVEL",
+        env = "FIREDRILL_LOG",
+        hide_env_values = true,
+        default_value = "warn"
+    )]
+    pub log: LevelFilter,
+    /// Form of the developers' log
+    #[arg(long, global = true, value_name = "FORM", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
 
@@ -48,16 +75,18 @@ pub enum LogFormat {
 pub enum Command {
     /// Check runbooks without a network: every problem at once, with its place
     Check {
+        /// Runbooks
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
     /// Show what a run would do; nothing is changed
     Plan {
+        /// The runbook
         #[arg(value_name = "FILE")]
         file: PathBuf,
         #[command(flatten)]
         bind: Bind,
-        /// Keep the plan, for `run --plan`
+        /// Keep the plan here, for `run --plan`
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
         /// Let checks write and delete MinIO's own probe on the target
@@ -66,6 +95,7 @@ pub enum Command {
     },
     /// Run a runbook
     Run {
+        /// The runbook
         #[arg(value_name = "FILE")]
         file: PathBuf,
         #[command(flatten)]
@@ -77,6 +107,7 @@ pub enum Command {
         plan: Option<PathBuf>,
     },
     /// Rebuild a bucket on a damaged site from its healthy replication remote, and prove it
+    #[command(after_help = RECOVER)]
     Recover {
         /// The healthy site and the bucket, kept as they are
         #[arg(value_name = "SOURCE/BUCKET")]
@@ -89,16 +120,18 @@ pub enum Command {
         #[command(flatten)]
         go: Go,
     },
-    /// Say how far a bucket on one site is from the same bucket on another; changes nothing
+    /// Say how far a bucket's replica is from it, and whether it could be rebuilt; changes nothing
     Verify {
+        /// The site and bucket that have the data
         #[arg(value_name = "SOURCE/BUCKET")]
         source: Place,
+        /// The site and bucket that hold the replica
         #[arg(value_name = "TARGET/BUCKET")]
         target: Place,
         #[command(flatten)]
         options: Options,
     },
-    /// Go on with a run that was killed, was interrupted, waits, or ended otherwise than green
+    /// Go on with a run that was killed or stopped, waits, or ended without holding
     Resume {
         /// Id of the run, its unique beginning or end, or `latest`
         #[arg(value_name = "RUN")]
@@ -106,7 +139,7 @@ pub enum Command {
         #[command(flatten)]
         go: Again,
     },
-    /// Answer a question of a run with yes (or `--no`), and go on with it
+    /// Answer a run's question with yes, or `--no`, and go on with it
     Approve {
         /// Id of the run, its unique beginning or end, or `latest`
         #[arg(value_name = "RUN")]
@@ -117,7 +150,7 @@ pub enum Command {
         /// Answer no
         #[arg(long)]
         no: bool,
-        /// Goes into the journal
+        /// Why; goes into the journal
         #[arg(long, value_name = "TEXT")]
         comment: Option<String>,
         #[command(flatten)]
@@ -131,24 +164,26 @@ pub enum Command {
         #[arg(value_name = "RUN")]
         run: String,
     },
-    /// Verify the record of a run
+    /// Verify the journal of a run
     Audit {
         #[command(subcommand)]
         command: Audit,
     },
-    /// Reference of the step kinds
+    /// List the step kinds, or show one: parameters, output, an example
     Steps {
         /// One kind, e.g. `resync.recover`
         #[arg(value_name = "KIND")]
         kind: Option<String>,
     },
-    /// Print a generated schema
+    /// Print the JSON Schema of runbooks, or of journals
     Schema {
+        /// Of what
         #[arg(value_enum, default_value_t = Schema::Runbook)]
         what: Schema,
     },
     /// Test that sites answer and accept their credentials
     Sites {
+        /// Sites by the names that `mc` or a sites.yaml gives them
         #[arg(required = true, value_name = "ALIAS")]
         aliases: Vec<String>,
         #[command(flatten)]
@@ -196,7 +231,7 @@ impl std::str::FromStr for Place {
 /// Where aliases are looked up.
 #[derive(Debug, Clone, Args)]
 pub struct Lookup {
-    /// Sites file [default: `sites.yaml` beside the runbook, then `MC_HOST_<alias>`, then MinIO client's config.json]
+    /// Look aliases up here, before `MC_HOST_<alias>` and what `mc` has [default: sites.yaml]
     #[arg(long, value_name = "FILE")]
     pub sites: Option<PathBuf>,
     /// Let a site's `insecure: true` skip the check of its certificate
@@ -209,13 +244,13 @@ pub struct Lookup {
 pub struct Options {
     #[command(flatten)]
     pub lookup: Lookup,
-    /// An input; repeat it for more, and for the items of a list
+    /// Give an input; repeat it for more, and for the items of a list
     #[arg(short = 'i', long = "input", value_name = "NAME=VALUE", value_parser = pair)]
     pub inputs: Vec<(String, String)>,
-    /// A YAML file of inputs
+    /// Read inputs from a YAML file
     #[arg(long = "inputs", value_name = "FILE")]
     pub inputs_file: Option<PathBuf>,
-    /// Waive a precondition; it goes into the journal and every report
+    /// Waive a precondition; check and reason go into the journal
     #[arg(long, value_name = "CHECK=REASON", value_parser = pair)]
     pub accept: Vec<(String, String)>,
 }
@@ -236,8 +271,8 @@ pub struct Go {
     /// Name the site that is rebuilt, instead of typing it
     #[arg(long, value_name = "ALIAS")]
     pub confirm_target: Option<String>,
-    /// When the damage began (RFC 3339): the recovery time is counted from here
-    #[arg(long, value_name = "TIME")]
+    /// Count the recovery time from here, when the damage began, e.g. 2026-11-23T21:04:00Z
+    #[arg(long, value_name = "TIME", value_parser = moment)]
     pub since: Option<jiff::Timestamp>,
     #[command(flatten)]
     pub yes: Yes,
@@ -246,7 +281,7 @@ pub struct Go {
 /// Answers given beforehand.
 #[derive(Debug, Clone, Args)]
 pub struct Yes {
-    /// Answer yes to a step's question; without a step to all of them (in a recovery only with `--confirm-target`)
+    /// Say yes to a step's question, or to all (in a recovery together with `--confirm-target`)
     #[arg(long, value_name = "STEP", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub yes: Vec<String>,
 }
@@ -256,7 +291,7 @@ pub struct Yes {
 pub struct Again {
     #[command(flatten)]
     pub lookup: Lookup,
-    /// A secret input, which no journal keeps
+    /// Give a secret input again, which no journal keeps
     #[arg(short = 'i', long = "input", value_name = "NAME=VALUE", value_parser = pair)]
     pub inputs: Vec<(String, String)>,
     /// Name the site that is rebuilt, for a bare `--yes`
@@ -264,6 +299,10 @@ pub struct Again {
     pub confirm_target: Option<String>,
     #[command(flatten)]
     pub yes: Yes,
+}
+
+fn moment(text: &str) -> Result<jiff::Timestamp, String> {
+    text.parse().map_err(|_| "write a time with its zone, e.g. 2026-11-23T21:04:00Z".into())
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

@@ -70,6 +70,7 @@ impl From<Failure> for Refusal {
             Failure::Journal(_) => Exit::Journal,
             Failure::Claimed(_) => Exit::Claimed,
             Failure::Drift(_) => Exit::Refused,
+            Failure::Defect(_) => Exit::Defect,
         };
         Self::new(exit, failure.to_string())
     }

@@ -117,7 +117,14 @@ async fn drive(setup: &Setup) -> Result<(), Failure> {
     let deadline = Instant::now() + FINALLY_DEADLINE;
     for spec in &setup.runbook.finally {
         let run = StepRun { setup, spec, finally: Some(deadline) };
-        one(&run).await?;
+        match one(&run).await {
+            Ok(_) => {}
+            // Every step of `finally` runs, whatever became of the others.
+            Err(failure @ (Failure::Claimed(_) | Failure::Drift(_))) => {
+                run.end(StepVerdict::Broke, None, Vec::new(), Some(&failure))?;
+            }
+            Err(failure) => return Err(failure),
+        }
     }
     let (state, now) = (setup.log.state(Clone::clone), setup.clock.now());
     let (verdict, exit) = verdict::verdict(&state);

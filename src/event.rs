@@ -30,6 +30,7 @@ pub struct Line {
     /// JSON pointers of the values that were masked before writing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub masked: Vec<String>,
+    /// What happened.
     #[serde(flatten)]
     pub event: Event,
 }
@@ -41,48 +42,121 @@ pub enum Event {
     /// The first line: what this run is, and what it works on.
     RunStarted(Box<RunStarted>),
     /// A later process goes on with the run.
-    RunResumed { tool: String, user: String, host: String, sites: BTreeMap<String, SiteRecord> },
+    RunResumed {
+        /// Name and version of the tool that goes on.
+        tool: String,
+        /// Who goes on.
+        user: String,
+        /// On which machine.
+        host: String,
+        /// The sites by role, looked at anew.
+        sites: BTreeMap<String, SiteRecord>,
+    },
     /// An attempt at a step begins; `with` are its parameters with every template filled in.
     StepStarted(Box<StepStarted>),
     /// The step's `when` was false, or an earlier step ended the run.
-    StepSkipped { why: String },
+    StepSkipped {
+        /// The condition that was false.
+        why: String,
+    },
     /// On disk before a change is sent: what is about to be sent, the n-th time.
     Intent(Box<Intent>),
     /// What became of an intent.
-    Receipt { key: String, n: u32, outcome: Outcome },
+    Receipt {
+        /// The intent's key.
+        key: String,
+        /// The intent's number.
+        n: u32,
+        /// What became of it.
+        outcome: Outcome,
+    },
     /// A question to a person is open.
-    Asked { key: String, question: Question },
+    Asked {
+        /// What the step calls the question.
+        key: String,
+        /// The question.
+        question: Question,
+    },
     /// A person, a flag or a passed deadline answered.
-    Answered { key: String, answer: Answer },
+    Answered {
+        /// The question's key.
+        key: String,
+        /// The answer.
+        answer: Answer,
+    },
     /// How far a long step has come.
-    Progress { progress: Progress },
+    Progress {
+        /// How far it has come.
+        progress: Progress,
+    },
     /// An attempt failed and another one follows.
-    AttemptFailed { attempt: u32, failure: FailureRecord, again_in_seconds: f64 },
+    AttemptFailed {
+        /// Number of the attempt, from 1, counted over resumes.
+        attempt: u32,
+        /// Why it failed.
+        failure: FailureRecord,
+        /// Seconds until the next attempt.
+        again_in_seconds: f64,
+    },
     /// A file that belongs to the run, beside its journal.
-    Artifact { name: String, sha256: String, bytes: u64 },
+    Artifact {
+        /// Name of the file.
+        name: String,
+        /// SHA-256 of its bytes.
+        sha256: String,
+        /// Its size, bytes.
+        bytes: u64,
+    },
     /// A step is over.
     StepEnded(Box<StepEnded>),
     /// The steps are over, or were stopped; `finally` begins.
-    Finishing { why: Stop },
+    Finishing {
+        /// Why the steps are over.
+        why: Stop,
+    },
     /// Told to stop at once: nothing more is done, `resume` goes on from here.
-    Interrupted { signal: Signal },
+    Interrupted {
+        /// The signal that came a second time.
+        signal: Signal,
+    },
     /// The last line of a run that came to its end.
-    RunEnded { verdict: Verdict, exit: u8, seconds: f64, waited_seconds: f64, rto: Option<Measured> },
+    RunEnded {
+        /// The verdict on the run.
+        verdict: Verdict,
+        /// The exit code.
+        exit: u8,
+        /// Wall clock from the first line to the end, all resumes included.
+        seconds: f64,
+        /// Of these, waiting for people.
+        waited_seconds: f64,
+        /// The recovery time; only of a recovery.
+        rto: Option<Measured>,
+    },
 }
 
 /// What a run is and what it works on: the journal's first line.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct RunStarted {
+    /// Id of the run; ids sort by time.
     pub run: String,
     /// Name and version of the tool.
     pub tool: String,
+    /// The runbook's name.
     pub runbook: String,
     /// SHA-256 of the runbook's bytes as they ran (`runbook.yaml` beside the journal).
     pub runbook_sha256: String,
+    /// SHA-256 of the plan that the run must keep to (`plan.json` beside the journal), if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_sha256: Option<String>,
+    /// What the runbook is for.
     pub kind: RunbookKind,
+    /// Who started the run.
     pub user: String,
+    /// On which machine.
     pub host: String,
+    /// The inputs by name; secret ones are masked.
     pub inputs: Map<String, Value>,
+    /// The sites by role.
     pub sites: BTreeMap<String, SiteRecord>,
     /// The sites file the aliases were looked up in first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,8 +171,9 @@ pub struct RunStarted {
     /// The recovery time objective, seconds.
     #[serde(default)]
     pub rto: Option<f64>,
-    /// Ids of the steps in order, then those of `finally`.
+    /// Ids of the steps, in order.
     pub steps: Vec<String>,
+    /// Ids of the steps of `finally`, in order.
     pub finally: Vec<String>,
     /// Steps whose failure is only a warning.
     #[serde(default)]
@@ -120,10 +195,13 @@ pub enum RunbookKind {
 /// One site as it was when the run bound it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SiteRecord {
+    /// What people call the site.
     pub alias: String,
+    /// Its address.
     pub endpoint: String,
-    /// `None` while the site is unreachable.
+    /// MinIO's id of the deployment; `null` while the site is unreachable.
     pub deployment_id: Option<String>,
+    /// MinIO's release; `null` while the site is unreachable.
     pub release: Option<String>,
     /// Why the site could not be asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -133,14 +211,18 @@ pub struct SiteRecord {
 /// The begin of an attempt at a step.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct StepStarted {
+    /// The step kind.
     pub uses: String,
+    /// The step in one line, for people.
     pub title: String,
+    /// What the step may do to a site.
     pub effect: Effect,
     /// Whether its holding proves the data on the target.
     #[serde(default, skip_serializing_if = "is_false")]
     pub proves: bool,
     /// Number of the attempt, from 1, counted over resumes.
     pub attempt: u32,
+    /// Its parameters, every template filled in.
     pub with: Value,
 }
 
@@ -165,8 +247,11 @@ pub struct Intent {
     pub n: u32,
     /// The name of the change.
     pub change: String,
+    /// The role of the site that is changed.
     pub role: String,
+    /// The bucket that is changed.
     pub bucket: String,
+    /// What is sent, and what was there before.
     pub body: Value,
     /// Whether a green run needs a later proof from the data.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -188,11 +273,15 @@ pub enum Outcome {
 /// A failure as it is journaled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FailureRecord {
+    /// What could not be done, and why.
     pub what: String,
+    /// The class of the failed call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<Class>,
+    /// The server's error code, e.g. `NoSuchBucket`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// The HTTP status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
 }
@@ -211,6 +300,7 @@ impl From<&Failure> for FailureRecord {
 /// A question to a person.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Question {
+    /// What is asked.
     pub prompt: String,
     /// The word that must be typed instead of a plain yes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -227,10 +317,13 @@ pub struct Question {
 /// An answer to a question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Answer {
+    /// Yes or no.
     pub yes: bool,
     /// The user who answered.
     pub by: String,
+    /// How the answer came.
     pub how: How,
+    /// What the user said about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
 }
@@ -254,6 +347,7 @@ pub enum How {
 pub struct Finding {
     /// What kind of finding, in `snake_case`, e.g. `missing` or a check's id.
     pub id: String,
+    /// What does not hold.
     pub text: String,
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -308,12 +402,15 @@ pub struct Progress {
 /// The end of a step.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct StepEnded {
+    /// The verdict on the step.
     pub verdict: StepVerdict,
     /// What later steps read as `steps.<id>.<field>`; absent when the step broke.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,
+    /// What did not hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
+    /// Why the step could not be done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<FailureRecord>,
     /// Wall clock from the first attempt to the end.
@@ -340,11 +437,17 @@ pub enum StepVerdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
+    /// All of it holds.
     Held,
+    /// Something does not hold.
     NotHeld,
+    /// Something could not be done, or could not be told.
     Broke,
+    /// All of it holds, but an objective was missed.
     Late,
+    /// A question waits for an answer.
     Waiting,
+    /// A signal came.
     Cancelled,
 }
 
@@ -373,15 +476,19 @@ pub enum Signal {
 /// A measured objective.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Measured {
+    /// What was measured.
     pub measured_seconds: f64,
+    /// What the runbook allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objective_seconds: Option<f64>,
 }
 
 /// Keeps the record of a run. It may refuse, and then nothing may be changed.
 pub trait Recorder: Send + Sync {
-    /// Writes one event and gives back the line as it was written, masked. `Durable::Yes`: on disk when this returns.
-    fn record(&self, path: &str, event: &Event, durable: Durable) -> Result<Line, Failure>;
+    /// The next line, numbered, timed and bound to the one before, its secrets masked. It is not written yet.
+    fn next(&self, path: &str, event: &Event) -> Result<Line, Failure>;
+    /// Writes the line that `next` gave last. `Durable::Yes`: on disk when this returns.
+    fn write(&self, line: &Line, durable: Durable) -> Result<(), Failure>;
     /// A file of the run, made anew: one of that name from an earlier attempt is replaced.
     fn artifact(&self, name: &str) -> Result<Box<dyn ArtifactFile>, Failure>;
 }

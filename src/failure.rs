@@ -44,6 +44,9 @@ pub enum Failure {
     /// What is about to be changed is not what the plan said.
     #[error("{0}")]
     Drift(String),
+    /// This program did what it never should.
+    #[error("{0}")]
+    Defect(String),
 }
 
 impl Failure {
@@ -67,7 +70,7 @@ impl Failure {
     pub fn class(&self) -> Option<Class> {
         match self {
             Self::Call { class, .. } => Some(*class),
-            Self::Waiting(_) | Self::Journal(_) | Self::Claimed(_) | Self::Drift(_) => None,
+            Self::Waiting(_) | Self::Journal(_) | Self::Claimed(_) | Self::Drift(_) | Self::Defect(_) => None,
         }
     }
 
@@ -75,7 +78,7 @@ impl Failure {
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Call { code, .. } => code.as_deref(),
-            Self::Waiting(_) | Self::Journal(_) | Self::Claimed(_) | Self::Drift(_) => None,
+            Self::Waiting(_) | Self::Journal(_) | Self::Claimed(_) | Self::Drift(_) | Self::Defect(_) => None,
         }
     }
 
@@ -83,7 +86,7 @@ impl Failure {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Call { status, .. } => *status,
-            Self::Waiting(_) | Self::Journal(_) | Self::Claimed(_) | Self::Drift(_) => None,
+            Self::Waiting(_) | Self::Journal(_) | Self::Claimed(_) | Self::Drift(_) | Self::Defect(_) => None,
         }
     }
 }

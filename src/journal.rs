@@ -110,38 +110,24 @@ impl FileRecorder {
         let tail = Tail { file, seq: read.lines.len() as u64, prev: read.head.clone(), failed: None };
         Ok(Self { dir, clock, masker, tail: Mutex::new(tail) })
     }
-
-    /// SHA-256 of the last line.
-    pub fn head(&self) -> String {
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner).prev.clone()
-    }
 }
 
 impl Recorder for FileRecorder {
-    fn record(&self, path: &str, event: &Event, durable: Durable) -> Result<Line, Failure> {
-        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+    fn next(&self, path: &str, event: &Event) -> Result<Line, Failure> {
+        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(why) = &tail.failed {
             return Err(Failure::Journal(why.clone()));
         }
-        let (event, masked) = self
-            .masker
-            .event(event)
-            .map_err(|e| Failure::Journal(format!("an event with a secret in it cannot be masked: {e}")))?;
-        let line = Line {
-            v: FORMAT,
-            seq: tail.seq,
-            at: self.clock.now(),
-            prev: tail.prev.clone(),
-            path: path.to_owned(),
-            masked,
-            event,
-        };
-        let written = write_line(&mut tail.file, &line, durable);
-        match written {
+        line(tail.seq, &tail.prev, self.clock, &self.masker, path, event)
+    }
+
+    fn write(&self, line: &Line, durable: Durable) -> Result<(), Failure> {
+        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        match write_line(&mut tail.file, line, durable) {
             Ok(hash) => {
                 tail.seq += 1;
                 tail.prev = hash;
-                Ok(line)
+                Ok(())
             }
             Err(e) => {
                 let why = format!("{}: {e}", self.dir.join(JOURNAL).display());
@@ -161,6 +147,13 @@ impl Recorder for FileRecorder {
         let file = private().create_new(true).write(true).open(&path).map_err(failed)?;
         Ok(Box::new(FileArtifact { name: name.to_owned(), file, digest: Sha256::new(), bytes: 0 }))
     }
+}
+
+fn line(seq: u64, prev: &str, clock: Clock, masker: &Masker, path: &str, event: &Event) -> Result<Line, Failure> {
+    let (event, masked) = masker
+        .event(event)
+        .map_err(|e| Failure::Journal(format!("an event with a secret in it cannot be masked: {e}")))?;
+    Ok(Line { v: FORMAT, seq, at: clock.now(), prev: prev.to_owned(), path: path.to_owned(), masked, event })
 }
 
 /// Options for a file that only its owner may read.
@@ -212,29 +205,25 @@ impl ArtifactFile for FileArtifact {
 /// Keeps lines in memory and writes no files: for `plan`, which leaves nothing behind, and for tests.
 pub struct MemoryRecorder {
     clock: Clock,
+    masker: Masker,
     seq: Mutex<u64>,
 }
 
 impl MemoryRecorder {
-    pub fn new(clock: Clock) -> Self {
-        Self { clock, seq: Mutex::new(0) }
+    pub fn new(clock: Clock, masker: Masker) -> Self {
+        Self { clock, masker, seq: Mutex::new(0) }
     }
 }
 
 impl Recorder for MemoryRecorder {
-    fn record(&self, path: &str, event: &Event, _: Durable) -> Result<Line, Failure> {
-        let mut seq = self.seq.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = Line {
-            v: FORMAT,
-            seq: *seq,
-            at: self.clock.now(),
-            prev: NO_LINE.to_owned(),
-            path: path.to_owned(),
-            masked: Vec::new(),
-            event: event.clone(),
-        };
-        *seq += 1;
-        Ok(line)
+    fn next(&self, path: &str, event: &Event) -> Result<Line, Failure> {
+        let seq = *self.seq.lock().unwrap_or_else(PoisonError::into_inner);
+        line(seq, NO_LINE, self.clock, &self.masker, path, event)
+    }
+
+    fn write(&self, _: &Line, _: Durable) -> Result<(), Failure> {
+        *self.seq.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Ok(())
     }
 
     fn artifact(&self, name: &str) -> Result<Box<dyn ArtifactFile>, Failure> {
@@ -262,5 +251,138 @@ impl Write for NoFile {
 impl ArtifactFile for NoFile {
     fn close(self: Box<Self>) -> Result<Event, Failure> {
         Ok(Event::Artifact { name: self.name, sha256: hex::encode(self.digest.finalize()), bytes: self.bytes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{event::RunStarted, secret::Secret};
+
+    fn started(secret: &str) -> Event {
+        let started = serde_json::json!({
+            "run": "r", "tool": "firedrill", "runbook": "look", "runbook_sha256": "0", "kind": "verify", "user": "u",
+            "host": "h", "inputs": {"bucket": "docs", "token": secret}, "sites": {}, "steps": ["look"], "finally": [],
+        });
+        Event::RunStarted(Box::new(serde_json::from_value::<RunStarted>(started).unwrap()))
+    }
+
+    /// A journal of three lines in a folder, with the recorder that wrote it.
+    fn written() -> (tempfile::TempDir, FileRecorder) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = private().create_new(true).append(true).open(dir.path().join(JOURNAL)).unwrap();
+        let masker = Masker::new([Secret::new("hunter22")], ["token".to_owned()]);
+        let recorder = FileRecorder::new(dir.path().to_owned(), file, Clock::Wall, masker);
+        record(&recorder, "", &started("x"));
+        record(&recorder, "look", &Event::StepSkipped { why: "no hunter22".into() });
+        record(&recorder, "", &Event::Finishing { why: crate::event::Stop::LastStep });
+        (dir, recorder)
+    }
+
+    fn record(recorder: &FileRecorder, path: &str, event: &Event) -> Line {
+        let line = recorder.next(path, event).unwrap();
+        recorder.write(&line, Durable::Yes).unwrap();
+        line
+    }
+
+    fn bytes(dir: &tempfile::TempDir) -> Vec<u8> {
+        std::fs::read(dir.path().join(JOURNAL)).unwrap()
+    }
+
+    #[test]
+    fn a_journal_is_read_as_it_was_written_without_its_secrets() {
+        let (dir, _recorder) = written();
+        let journal = read(&dir.path().join(JOURNAL)).unwrap();
+        assert_eq!((journal.lines.len(), journal.torn_bytes), (3, 0));
+        assert_eq!(journal.whole_bytes, bytes(&dir).len() as u64);
+        assert_eq!(journal.lines[0].prev, NO_LINE);
+        assert_eq!(journal.lines[0].masked, ["/inputs/token"]);
+        assert_eq!(journal.lines[1].masked, ["/why"]);
+        let text = String::from_utf8(bytes(&dir)).unwrap();
+        assert!(text.contains("\"why\":\"no ***\"") && text.contains("\"token\":\"***\""), "{text}");
+        assert_eq!(journal.head, digest(text.lines().last().unwrap().as_bytes()));
+    }
+
+    #[test]
+    fn a_flipped_byte_is_found_wherever_it_is() {
+        let (dir, _recorder) = written();
+        let good = bytes(&dir);
+        let head = parse(&good).unwrap().head;
+        let last = good[..good.len() - 1].iter().rposition(|b| *b == b'\n').unwrap();
+        for at in 0..good.len() {
+            for flip in [0x01, 0x20, 0x80] {
+                let mut bad = good.clone();
+                bad[at] ^= flip;
+                match parse(&bad) {
+                    Err(_) => {}
+                    Ok(journal) => {
+                        assert!(at > last, "byte {at} ^ {flip:#x} is before the last line, and was not found");
+                        assert_ne!(journal.head, head, "byte {at} ^ {flip:#x} leaves the head as it was");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lines_that_are_removed_added_or_moved_are_found() {
+        let (dir, _recorder) = written();
+        let text = String::from_utf8(bytes(&dir)).unwrap();
+        let lines: Vec<&str> = text.split_inclusive('\n').collect();
+        for order in [&[1, 2][..], &[0, 2], &[0, 2, 1], &[0, 1, 1, 2], &[0, 0, 1, 2]] {
+            let changed: String = order.iter().map(|at| lines[*at]).collect();
+            assert!(matches!(parse(changed.as_bytes()), Err(Unsound::Line { .. })), "{order:?}");
+        }
+        let foreign = text.replacen("\"v\":1", "\"v\":2", 1);
+        assert_eq!(parse(foreign.as_bytes()).unwrap_err().to_string(), "line 1: has format 2, this version reads 1");
+        assert_eq!(parse(b"").unwrap_err().to_string(), "line 1: there is no whole line");
+    }
+
+    #[test]
+    fn a_line_torn_anywhere_is_cut_off_and_nothing_else() {
+        let (dir, recorder) = written();
+        drop(recorder);
+        let good = bytes(&dir);
+        let begin = good[..good.len() - 1].iter().rposition(|b| *b == b'\n').unwrap() + 1;
+        for end in begin..good.len() {
+            let journal = parse(&good[..end]).unwrap();
+            assert_eq!((journal.lines.len(), journal.whole_bytes), (2, begin as u64), "torn at {end}");
+            assert_eq!(journal.torn_bytes, (end - begin) as u64);
+        }
+        let path = dir.path().join(JOURNAL);
+        std::fs::write(&path, &good[..good.len() - 3]).unwrap();
+        let torn = read(&path).unwrap();
+        let file = private().append(true).open(&path).unwrap();
+        let recorder =
+            FileRecorder::append(dir.path().to_owned(), file, &torn, Clock::Wall, Masker::default()).unwrap();
+        record(&recorder, "", &Event::Finishing { why: crate::event::Stop::Failed });
+        let journal = read(&path).unwrap();
+        assert_eq!((journal.lines.len(), journal.torn_bytes), (3, 0));
+        assert!(matches!(journal.lines[2].event, Event::Finishing { why: crate::event::Stop::Failed }));
+    }
+
+    #[test]
+    fn nothing_is_written_after_a_line_that_could_not_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(JOURNAL);
+        std::fs::write(&path, "").unwrap();
+        let read_only = File::open(&path).unwrap();
+        let recorder = FileRecorder::new(dir.path().to_owned(), read_only, Clock::Wall, Masker::default());
+        let line = recorder.next("", &started("x")).unwrap();
+        assert!(matches!(recorder.write(&line, Durable::No), Err(Failure::Journal(_))));
+        assert!(matches!(recorder.next("", &started("x")), Err(Failure::Journal(_))));
+        assert_eq!(std::fs::read(path).unwrap(), b"");
+    }
+
+    #[test]
+    fn an_artifact_is_made_anew_and_journaled_with_its_digest() {
+        let (dir, recorder) = written();
+        for text in ["first, and longer", "second"] {
+            let mut file = recorder.artifact("look.txt").unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            let Event::Artifact { name, sha256, bytes } = file.close().unwrap() else { panic!("no artifact") };
+            assert_eq!((name.as_str(), sha256, bytes), ("look.txt", digest(text.as_bytes()), text.len() as u64));
+        }
+        assert_eq!(std::fs::read(dir.path().join("look.txt")).unwrap(), b"second");
     }
 }

@@ -1,34 +1,57 @@
 //! Runs disaster-recovery runbooks for MinIO, and proves the outcome from the data.
+//!
+//! The map, in reading order; `ARCHITECTURE.md` says how the parts hang together.
+//!
+//! - **The contract**: [`step`] says what a step kind is, [`steps`] lists the kinds, [`change`] is how anything is changed,
+//!   [`site`] what may be asked of a site, [`failure`] why it could not be done.
+//! - **The data**: [`version`] and [`compare`].
+//! - **The language**: [`problem`], [`tree`], [`template`], [`runbook`], [`check`].
+//! - **The record**: [`event`], [`replay`], [`verdict`], [`log`].
+//! - **The run**: [`engine`], [`journal`], [`runs`].
+//! - **Around it**: [`sites`], [`report`], [`schema`], [`cli`], [`commands`], and what all share.
+//!
+//! A step kind is one file and two lines: see "Add a step kind" in `CONTRIBUTING.md`.
 
+// The contract.
 pub mod change;
+pub mod failure;
+pub mod site;
+pub mod step;
+pub mod steps;
+pub mod types;
+
+// The data.
+pub mod compare;
+pub mod version;
+
+// The language.
 pub mod check;
+pub mod problem;
+pub mod runbook;
+pub mod template;
+pub mod tree;
+
+// The record.
+pub mod event;
+pub mod log;
+pub mod replay;
+pub mod verdict;
+
+// The run.
+pub mod engine;
+pub mod journal;
+pub mod mask;
+pub mod runs;
+pub mod secret;
+
+// Around it.
 pub mod cli;
 pub mod clock;
 pub mod commands;
-pub mod compare;
 pub mod digest;
-pub mod engine;
-pub mod event;
-pub mod failure;
 pub mod human;
-pub mod journal;
-pub mod log;
-pub mod mask;
-pub mod problem;
-pub mod replay;
 pub mod report;
-pub mod runbook;
-pub mod runs;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod schema;
-pub mod secret;
-pub mod site;
 pub mod sites;
-pub mod step;
-pub mod steps;
-pub mod template;
-pub mod tree;
-pub mod types;
-pub mod verdict;
-pub mod version;

@@ -22,11 +22,11 @@ impl Log {
         observers: Vec<Arc<dyn Observer>>,
         first: Event,
     ) -> Result<Self, Failure> {
-        let written = recorder.record("", &first, Durable::Yes)?;
-        let line = Line { event: first, masked: Vec::new(), ..written.clone() };
-        let state = RunState::begin(&line).map_err(|e| Failure::Journal(e.to_string()))?;
+        let line = recorder.next("", &first)?;
+        let state = RunState::begin(&unmasked(&line, first)).map_err(|e| Failure::Defect(e.to_string()))?;
+        recorder.write(&line, Durable::Yes)?;
         let log = Self { recorder, state: Mutex::new(state), observers };
-        log.show(&written);
+        log.show(&line);
         Ok(log)
     }
 
@@ -35,15 +35,15 @@ impl Log {
         Self { recorder, state: Mutex::new(state), observers }
     }
 
-    /// Writes an event. Fails when the journal cannot be written, and then nothing may be changed.
+    /// Writes an event. Fails when the journal cannot be written, and then nothing may be changed. An event that no
+    /// run can have here is never written.
     pub fn record(&self, path: &str, event: Event, durable: Durable) -> Result<(), Failure> {
         let mut state = self.lock();
-        let written = self.recorder.record(path, &event, durable)?;
-        // What steps see is never masked; only what is written is.
-        let line = Line { event, masked: Vec::new(), ..written.clone() };
-        state.apply(&line).map_err(|e| Failure::Journal(e.to_string()))?;
+        let line = self.recorder.next(path, &event)?;
+        state.apply(&unmasked(&line, event)).map_err(|e| Failure::Defect(e.to_string()))?;
+        self.recorder.write(&line, durable)?;
         drop(state);
-        self.show(&written);
+        self.show(&line);
         Ok(())
     }
 
@@ -72,4 +72,9 @@ impl Log {
     fn lock(&self) -> MutexGuard<'_, RunState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The line as the state takes it in: what steps see is never masked, only what is written is.
+fn unmasked(line: &Line, event: Event) -> Line {
+    Line { event, masked: Vec::new(), prev: line.prev.clone(), path: line.path.clone(), ..*line }
 }

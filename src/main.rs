@@ -9,16 +9,21 @@ use firedrill::{
     commands,
     verdict::Exit,
 };
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log(cli.global.log_format);
+    log(cli.global.log, cli.global.log_format);
     let exit = match start(cli) {
         Ok(exit) => exit,
         Err(error) => {
-            anstream::eprintln!("firedrill: {error:#}");
-            error.downcast_ref::<commands::Refusal>().map_or(Exit::Defect, |refusal| refusal.exit)
+            let refusal = error.downcast_ref::<commands::Refusal>();
+            match refusal {
+                // Problems of a file come with a heading of their own.
+                Some(refusal) if refusal.text.starts_with("error") => anstream::eprintln!("{refusal}"),
+                Some(_) | None => anstream::eprintln!("firedrill: {error:#}"),
+            }
+            refusal.map_or(Exit::Defect, |refusal| refusal.exit)
         }
     };
     ExitCode::from(exit.code())
@@ -32,9 +37,9 @@ fn start(cli: Cli) -> anyhow::Result<Exit> {
     Ok(ended?)
 }
 
-/// For developers, on stderr, only when `FIREDRILL_LOG` asks for more than warnings.
-fn log(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("FIREDRILL_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+/// For developers, on stderr: `FIREDRILL_LOG=debug`. Only our own events: libraries would log signed headers.
+fn log(level: LevelFilter, format: LogFormat) {
+    let filter = EnvFilter::new(format!("off,firedrill={level}"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

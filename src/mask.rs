@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{event::Event, secret::Secret};
 
 /// What stands in the place of a secret.
-const MASK: &str = "***";
+pub const MASK: &str = "***";
 
 /// Shorter values are not searched for: they would mask half of every line. Their own field is censored instead.
 const SHORTEST: usize = 4;
@@ -54,7 +54,7 @@ impl Masker {
     /// The event with every secret masked, and JSON pointers to what was masked. `Err`: it cannot be masked, and so
     /// must not be written.
     pub fn event(&self, event: &Event) -> Result<(Event, Vec<String>), serde_json::Error> {
-        if self.needles.is_empty() && self.inputs.is_empty() {
+        if (self.needles.is_empty() && self.inputs.is_empty()) || is_all_own(event) {
             return Ok((event.clone(), Vec::new()));
         }
         let mut value = serde_json::to_value(event)?;
@@ -70,6 +70,25 @@ impl Masker {
         self.value(&mut value, "", &mut masked);
         let event = if masked.is_empty() { event.clone() } else { serde_json::from_value(value)? };
         Ok((event, masked))
+    }
+
+    /// Masks every secret in a JSON document, wherever it stands.
+    pub fn json(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => {
+                if let Cow::Owned(safe) = self.text(text) {
+                    *text = safe;
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.json(item)),
+            Value::Object(fields) => {
+                for (name, mut field) in std::mem::take(fields) {
+                    self.json(&mut field);
+                    fields.insert(self.text(&name).into_owned(), field);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
     }
 
     fn value(&self, value: &mut Value, pointer: &str, masked: &mut Vec<String>) {
@@ -107,14 +126,12 @@ impl Masker {
 }
 
 /// Fields that hold one of our own words or times, which a short secret must not turn into something else.
-const OWN: [&str; 12] = [
+const OWN: [&str; 10] = [
     "/event",
     "/effect",
     "/verdict",
     "/kind",
     "/since",
-    "/why",
-    "/signal",
     "/answer/how",
     "/question/until",
     "/failure/class",
@@ -124,6 +141,25 @@ const OWN: [&str; 12] = [
 
 /// Places whose names come from runbooks and servers; elsewhere names are our own.
 const FREE: [&str; 6] = ["/with", "/body", "/output", "/outcome/done", "/inputs", "/accepted"];
+
+/// Events of nothing but our own words and numbers.
+fn is_all_own(event: &Event) -> bool {
+    match event {
+        Event::Finishing { .. } | Event::Interrupted { .. } | Event::RunEnded { .. } => true,
+        Event::RunStarted(_)
+        | Event::RunResumed { .. }
+        | Event::StepStarted(_)
+        | Event::StepSkipped { .. }
+        | Event::Intent(_)
+        | Event::Receipt { .. }
+        | Event::Asked { .. }
+        | Event::Answered { .. }
+        | Event::Progress { .. }
+        | Event::AttemptFailed { .. }
+        | Event::Artifact { .. }
+        | Event::StepEnded(_) => false,
+    }
+}
 
 fn is_own(pointer: &str) -> bool {
     OWN.contains(&pointer)
@@ -136,7 +172,7 @@ fn is_free(pointer: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Finding, StepEnded, StepVerdict};
+    use crate::event::{Finding, Signal, StepEnded, StepVerdict, Stop};
 
     fn ended(output: Value, text: &str) -> Event {
         Event::StepEnded(Box::new(StepEnded {
@@ -158,6 +194,31 @@ mod tests {
         assert!(!text.contains("s3cr"), "{text}");
         assert!(text.contains("\"verdict\":\"held\""), "our own words stay: {text}");
         assert_eq!(masked, ["/output/a/0", "/output/s3cr~1t!", "/findings/0/text"]);
+    }
+
+    #[test]
+    fn our_own_words_stay_and_the_words_of_a_runbook_do_not() {
+        let masker = Masker::new(["last_step", "interrupt", "held", "hunter22"].map(Secret::new), []);
+        for event in [
+            Event::Finishing { why: Stop::LastStep },
+            Event::Finishing { why: Stop::Signal(Signal::Interrupt) },
+            Event::Interrupted { signal: Signal::Interrupt },
+        ] {
+            assert_eq!(masker.event(&event).expect("can be masked").1, [""; 0]);
+        }
+        let skipped = Event::StepSkipped { why: "`inputs.token == 'hunter22'` is false".into() };
+        let (safe, masked) = masker.event(&skipped).expect("can be masked");
+        assert_eq!(masked, ["/why"]);
+        assert!(matches!(safe, Event::StepSkipped { why } if why == "`inputs.token == '***'` is false"));
+    }
+
+    #[test]
+    fn the_longest_secret_goes_first_and_short_ones_only_as_their_field() {
+        let masker = Masker::new(["hunter", "hunter22", "abc"].map(Secret::new), []);
+        assert_eq!(masker.text("hunter22, hunter, abc"), "***, ***, abc");
+        let mut value = serde_json::json!({"hunter22": [{"a": "x hunter"}], "n": 1});
+        masker.json(&mut value);
+        assert_eq!(value, serde_json::json!({"***": [{"a": "x ***"}], "n": 1}));
     }
 
     #[test]

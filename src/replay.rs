@@ -13,6 +13,9 @@ use crate::{
     },
 };
 
+#[cfg(test)]
+mod tests;
+
 /// Events in an order that no run can produce: the journal is damaged, or this program has a defect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {seq}: {what}")]

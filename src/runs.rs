@@ -20,6 +20,8 @@ use crate::{
 
 /// The runbook's exact bytes as they ran.
 pub const RUNBOOK: &str = "runbook.yaml";
+/// The plan that the run must keep to.
+pub const PLAN: &str = "plan.json";
 const CLAIMS: &str = ".claims";
 const ANSWERS: &str = "answers";
 
@@ -59,12 +61,12 @@ impl Runs {
         &self.root
     }
 
-    /// Makes the directory of a new run, with the runbook in it and an empty, locked journal.
-    pub fn create(&self, now: Timestamp, runbook: &[u8]) -> Result<OpenRun, NoRun> {
+    /// Makes the directory of a new run, with the runbook and the plan in it and an empty, locked journal.
+    pub fn create(&self, now: Timestamp, runbook: &[u8], plan: Option<&[u8]>) -> Result<OpenRun, NoRun> {
         private_dir(&self.root)?;
         let id = new_id(now).map_err(|e| NoRun::Io { path: self.root.clone(), source: e })?;
         let dir = self.root.join(&id);
-        let made = make_run(&dir, runbook);
+        let made = make_run(&dir, runbook, plan);
         let journal = made.map_err(|source| {
             // Nothing half-written stays: without a first line this is no run.
             let _ = fs::remove_dir_all(&dir);
@@ -163,11 +165,14 @@ fn private_dir(path: &Path) -> Result<(), NoRun> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)
 }
 
-fn make_run(dir: &Path, runbook: &[u8]) -> io::Result<File> {
+fn make_run(dir: &Path, runbook: &[u8], plan: Option<&[u8]>) -> io::Result<File> {
     DirBuilder::new().mode(0o700).create(dir)?;
-    let mut copy = private().create_new(true).write(true).open(dir.join(RUNBOOK))?;
-    copy.write_all(runbook)?;
-    copy.sync_all()?;
+    for (name, bytes) in [(RUNBOOK, Some(runbook)), (PLAN, plan)] {
+        let Some(bytes) = bytes else { continue };
+        let mut copy = private().create_new(true).write(true).open(dir.join(name))?;
+        copy.write_all(bytes)?;
+        copy.sync_all()?;
+    }
     let journal = private().create_new(true).read(true).append(true).open(dir.join(JOURNAL))?;
     journal.try_lock().map_err(|e| io::Error::other(e.to_string()))?;
     File::open(dir)?.sync_all()?;
@@ -282,4 +287,143 @@ fn read_claim(file: &mut File) -> Option<Claim> {
     io::Seek::rewind(file).ok()?;
     file.read_to_string(&mut text).ok()?;
     serde_json::from_str(&text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::How;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn made() -> (tempfile::TempDir, Runs) {
+        let dir = tempfile::tempdir().unwrap();
+        let runs = Runs::new(dir.path().join("runs"));
+        (dir, runs)
+    }
+
+    /// A run whose journal has these events; it is not at work.
+    fn journal(runs: &Runs, id: &str, events: &[serde_json::Value]) {
+        let dir = runs.dir(id);
+        fs::create_dir_all(&dir).unwrap();
+        let (mut text, mut prev) = (String::new(), journal::NO_LINE.to_owned());
+        for (seq, event) in events.iter().enumerate() {
+            let mut line = serde_json::json!({"v": 1, "seq": seq, "at": "2026-11-23T18:00:00Z", "prev": prev});
+            line.as_object_mut().unwrap().extend(event.as_object().unwrap().clone());
+            let line = line.to_string();
+            prev = crate::digest::digest(line.as_bytes());
+            text.extend([line.as_str(), "\n"]);
+        }
+        fs::write(dir.join(JOURNAL), text).unwrap();
+    }
+
+    fn started(id: &str) -> serde_json::Value {
+        serde_json::json!({
+            "event": "run_started", "run": id, "tool": "t", "runbook": "b", "runbook_sha256": "0", "kind": "recovery",
+            "user": "u", "host": "h", "inputs": {}, "sites": {}, "steps": [], "finally": [],
+        })
+    }
+
+    #[test]
+    fn a_new_run_has_its_runbook_and_a_locked_journal_and_only_its_owner_reads_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let (_dir, runs) = made();
+        let run = runs.create(at("2026-11-23T21:04:05Z"), b"format: 1\n", Some(b"{}")).unwrap();
+        assert!(run.id.starts_with("20261123-210405-") && run.id.len() == 20, "{}", run.id);
+        assert_eq!(fs::read(run.dir.join(RUNBOOK)).unwrap(), b"format: 1\n");
+        assert_eq!(fs::read(run.dir.join(PLAN)).unwrap(), b"{}");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&run.dir), mode(&run.dir.join(JOURNAL)), mode(&run.dir.join(RUNBOOK))), (0o700, 0o600, 0o600));
+        assert!(matches!(runs.open(&run.id), Err(NoRun::Live(_))));
+        let id = run.id.clone();
+        drop(run);
+        let again = runs.open(&id).unwrap();
+        runs.discard(again);
+        assert_eq!(runs.ids().unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn a_run_is_found_by_what_is_unique_of_its_id() {
+        let (_dir, runs) = made();
+        assert!(matches!(runs.find("latest"), Err(NoRun::Unknown { .. })), "there is no directory yet");
+        for id in ["20261123-210405-9f3a", "20261123-210406-0b1c", "20261124-000000-9f3b"] {
+            journal(&runs, id, &[started(id)]);
+        }
+        fs::create_dir_all(runs.dir("no-journal")).unwrap();
+        fs::create_dir_all(runs.dir(".claims")).unwrap();
+        assert_eq!(runs.ids().unwrap().len(), 3);
+        assert_eq!(runs.find("latest").unwrap(), "20261124-000000-9f3b");
+        assert_eq!(runs.find("0b1c").unwrap(), "20261123-210406-0b1c");
+        assert_eq!(runs.find("20261124").unwrap(), "20261124-000000-9f3b");
+        assert_eq!(runs.find("20261123-210405-9f3a").unwrap(), "20261123-210405-9f3a");
+        let Err(NoRun::Ambiguous { candidates, .. }) = runs.find("20261123") else { panic!("it fits two") };
+        assert_eq!(candidates.len(), 2);
+        for absent in ["", "210405", "no-journal", "../runs"] {
+            assert!(matches!(runs.find(absent), Err(NoRun::Unknown { .. })), "{absent}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_has_one_run_at_a_time() {
+        let (_dir, runs) = made();
+        let (first, second) = (FileClaims::new(&runs, "first"), FileClaims::new(&runs, "second"));
+        first.claim("d1", "docs").unwrap();
+        first.claim("d1", "docs").unwrap();
+        second.claim("d2", "docs").unwrap();
+        second.claim("d1", "other").unwrap();
+        let refused = second.claim("d1", "docs").unwrap_err();
+        assert_eq!(refused.to_string(), "bucket `docs` is claimed: run first is at work on it");
+        first.release();
+        second.claim("d1", "docs").unwrap();
+    }
+
+    #[test]
+    fn a_paused_run_keeps_its_claim_and_one_that_ended_does_not() {
+        let (_dir, runs) = made();
+        let finishing = serde_json::json!({"event": "finishing", "why": "last_step"});
+        let ended = serde_json::json!({
+            "event": "run_ended", "verdict": "held", "exit": 0, "seconds": 1.0, "waited_seconds": 0.0, "rto": null,
+        });
+        journal(&runs, "paused", &[started("paused")]);
+        journal(&runs, "ended", &[started("ended"), finishing, ended]);
+        for (holder, bucket) in [("paused", "a"), ("ended", "b"), ("gone", "c")] {
+            // Dropped without release, as when its process dies.
+            FileClaims::new(&runs, holder).claim("d", bucket).unwrap();
+        }
+        let mine = FileClaims::new(&runs, "mine");
+        let refused = mine.claim("d", "a").unwrap_err().to_string();
+        assert!(refused.contains("run paused holds it and has not ended: `firedrill resume paused`"), "{refused}");
+        mine.claim("d", "b").unwrap();
+        mine.claim("d", "c").unwrap();
+        FileClaims::new(&runs, "paused").claim("d", "a").unwrap();
+    }
+
+    #[test]
+    fn a_claim_on_a_file_that_was_removed_meanwhile_is_no_claim() {
+        let (_dir, runs) = made();
+        let (holder, other) = (FileClaims::new(&runs, "holder"), FileClaims::new(&runs, "other"));
+        holder.claim("d", "docs").unwrap();
+        let path = runs.root().join(CLAIMS).join("d.docs");
+        // The lock of a file that is not there any more holds nobody off, and a new file is made and locked.
+        fs::remove_file(&path).unwrap();
+        other.claim("d", "docs").unwrap();
+        let (claimed, seen) =
+            (read_claim(&mut File::open(&path).unwrap()).unwrap(), fs::read_dir(runs.root().join(CLAIMS)));
+        assert_eq!((claimed.run.as_str(), claimed.bucket.as_str(), seen.unwrap().count()), ("other", "docs", 1));
+        assert!(matches!(FileClaims::new(&runs, "third").claim("d", "docs"), Err(Failure::Claimed(_))));
+    }
+
+    #[test]
+    fn an_answer_is_taken_once() {
+        let (_dir, runs) = made();
+        journal(&runs, "r", &[started("r")]);
+        let answer = Answer { yes: false, by: "me".into(), how: How::Approve, comment: Some("not yet".into()) };
+        assert_eq!(take_answer(&runs.dir("r"), "ask"), None);
+        runs.leave_answer("r", "ask", &answer).unwrap();
+        assert_eq!(take_answer(&runs.dir("r"), "other"), None);
+        assert_eq!(take_answer(&runs.dir("r"), "ask"), Some(answer));
+        assert_eq!(take_answer(&runs.dir("r"), "ask"), None);
+    }
 }

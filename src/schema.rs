@@ -58,7 +58,38 @@ pub fn runbook_schema(kinds: &[Kind]) -> Value {
 
 /// The JSON schema of one line of a journal.
 pub fn journal_schema() -> Value {
-    schema_for!(Line).to_value()
+    let mut schema = part::<Line>();
+    describe(&mut schema);
+    let mut whole = json!({"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Line of a journal"});
+    if let (Some(whole), Value::Object(entries)) = (whole.as_object_mut(), schema) {
+        whole.extend(entries);
+    }
+    whole
+}
+
+/// Says of every variant's own words what the variant says.
+fn describe(schema: &mut Value) {
+    match schema {
+        Value::Object(entries) => {
+            if let Some(Value::Object(name)) = entries.get_mut("properties").and_then(|p| p.get_mut("event"))
+                && name.contains_key("const")
+            {
+                name.insert("description".into(), "The name of the event.".into());
+            }
+            // Whatever may stand there is `true`, which holds no words.
+            for property in
+                entries.get_mut("properties").and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut)
+            {
+                if *property == Value::Bool(true) {
+                    *property = json!({});
+                }
+            }
+            describe_variant(entries);
+            entries.values_mut().for_each(describe);
+        }
+        Value::Array(items) => items.iter_mut().for_each(describe),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// The schema of one of the envelope's mappings.

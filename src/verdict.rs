@@ -146,3 +146,151 @@ fn unfinished(step: &StepState) -> bool {
         StepPhase::Ended(end) => matches!(end.verdict, StepVerdict::Broke | StepVerdict::Cancelled),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::event::Line;
+
+    /// The state after these events: `look` and `warned` (a failure of which is only a warning), then `tidy` in `finally`.
+    fn state(rto: Option<f64>, events: &[(&str, Value)]) -> RunState {
+        let first = json!({
+            "event": "run_started", "run": "r", "tool": "t", "runbook": "b", "runbook_sha256": "0", "kind": "recovery",
+            "user": "u", "host": "h", "inputs": {}, "sites": {}, "steps": ["look", "warned"], "finally": ["tidy"],
+            "warn_only": ["warned"], "rto": rto,
+        });
+        let all = std::iter::once(("", first)).chain(events.iter().cloned());
+        let lines: Vec<Line> = (0_u64..)
+            .zip(all)
+            .map(|(seq, (path, event))| {
+                let mut line =
+                    json!({"v": 1, "seq": seq, "prev": "", "path": path, "at": format!("2026-11-23T18:00:{seq:02}Z")});
+                line.as_object_mut().unwrap().extend(event.as_object().unwrap().clone());
+                serde_json::from_value(line).unwrap()
+            })
+            .collect();
+        RunState::replay(&lines).unwrap()
+    }
+
+    fn begin(step: &'static str, proves: bool) -> (&'static str, Value) {
+        (
+            step,
+            json!({"event": "step_started", "uses": "x", "title": "x", "effect": "changes", "proves": proves, "attempt": 1, "with": {}}),
+        )
+    }
+
+    fn end(step: &'static str, verdict: &str) -> (&'static str, Value) {
+        (step, json!({"event": "step_ended", "verdict": verdict, "output": {}, "seconds": 1.0, "waited_seconds": 0.0}))
+    }
+
+    fn finishing(why: &Value) -> (&'static str, Value) {
+        ("", json!({"event": "finishing", "why": why}))
+    }
+
+    fn intent() -> (&'static str, Value) {
+        (
+            "look",
+            json!({"event": "intent", "key": "k", "n": 1, "change": "c", "role": "target", "bucket": "b", "body": {}, "needs_proof": true}),
+        )
+    }
+
+    fn asked() -> (&'static str, Value) {
+        ("look", json!({"event": "asked", "key": "q", "question": {"prompt": "?"}}))
+    }
+
+    #[test]
+    fn the_first_match_wins() {
+        let done = |look: &str, warned: &str, tidy: &str| {
+            vec![end("look", look), end("warned", warned), finishing(&json!("last_step")), end("tidy", tidy)]
+        };
+        let signal = json!({"signal": "terminate"});
+        let receipt = ("look", json!({"event": "receipt", "key": "k", "n": 1, "outcome": {"done": {}}}));
+        for (events, wanted) in [
+            (done("held", "held", "held"), (Verdict::Held, Exit::Held)),
+            (done("held", "broke", "held"), (Verdict::Held, Exit::Held)),
+            (done("held", "not_held", "held"), (Verdict::Held, Exit::Held)),
+            (done("not_held", "held", "held"), (Verdict::NotHeld, Exit::NotHeld)),
+            (done("broke", "held", "held"), (Verdict::Broke, Exit::Broke)),
+            (done("held", "held", "not_held"), (Verdict::NotHeld, Exit::NotHeld)),
+            // Proof of failure beats absence of proof.
+            (done("broke", "held", "not_held"), (Verdict::NotHeld, Exit::NotHeld)),
+            // A step that was never reached.
+            (vec![finishing(&json!("failed")), end("tidy", "held")], (Verdict::Broke, Exit::Broke)),
+            // An open question, whatever else.
+            (vec![begin("look", false), asked()], (Verdict::Waiting, Exit::Waiting)),
+            // A signal beats what does not hold.
+            (vec![end("look", "not_held"), finishing(&signal)], (Verdict::Cancelled, Exit::Terminated)),
+            (
+                vec![("", json!({"event": "interrupted", "signal": "interrupt"}))],
+                (Verdict::Cancelled, Exit::Interrupted),
+            ),
+            // An intent without a receipt, also of a step that broke.
+            (
+                vec![begin("look", false), intent(), end("look", "broke"), end("warned", "held")],
+                (Verdict::Broke, Exit::Broke),
+            ),
+            // A change without a proof.
+            (
+                vec![
+                    begin("look", false),
+                    intent(),
+                    receipt.clone(),
+                    end("look", "held"),
+                    end("warned", "held"),
+                    end("tidy", "held"),
+                ],
+                (Verdict::Broke, Exit::Broke),
+            ),
+            (
+                vec![
+                    begin("look", true),
+                    intent(),
+                    receipt,
+                    end("look", "held"),
+                    end("warned", "held"),
+                    end("tidy", "held"),
+                ],
+                (Verdict::Held, Exit::Held),
+            ),
+        ] {
+            assert_eq!(verdict(&state(None, &events)), wanted, "{events:?}");
+        }
+    }
+
+    #[test]
+    fn the_recovery_time_ends_with_the_last_proof() {
+        let events = [
+            begin("look", true),
+            end("look", "held"),
+            end("warned", "held"),
+            finishing(&json!("last_step")),
+            end("tidy", "held"),
+        ];
+        let exact = state(Some(2.0), &events);
+        assert_eq!(rto(&exact), Some(Measured { measured_seconds: 2.0, objective_seconds: Some(2.0) }));
+        assert_eq!(verdict(&exact), (Verdict::Held, Exit::Held));
+        assert_eq!(verdict(&state(Some(1.9), &events)), (Verdict::Late, Exit::Late));
+        let mut since = state(Some(60.0), &events);
+        since.started.since = Some("2026-11-23T17:59:00Z".parse().unwrap());
+        assert_eq!(verdict(&since), (Verdict::Late, Exit::Late));
+        since.started.kind = RunbookKind::Verify;
+        assert_eq!(rto(&since), None);
+    }
+
+    #[test]
+    fn waiting_for_people_is_counted_over_all_steps() {
+        let answered =
+            ("look", json!({"event": "answered", "key": "q", "answer": {"yes": true, "by": "u", "how": "flag"}}));
+        let state = state(None, &[begin("look", false), asked(), answered]);
+        assert!((waited(&state) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn every_exit_has_a_code_of_its_own() {
+        let codes: std::collections::BTreeSet<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
+        assert_eq!(codes.len(), Exit::ALL.len());
+        assert_eq!((Exit::NotHeld.code(), Exit::Broke.code()), (4, 5));
+    }
+}

@@ -1,7 +1,7 @@
 //! Binds a runbook: roles to sites, inputs to values.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -20,7 +20,7 @@ use crate::{
     site::{Site, Wire},
     sites::{self, Sites},
     step::Reads,
-    tree,
+    steps, tree,
     types::Role,
     verdict::Exit,
 };
@@ -39,13 +39,43 @@ pub(super) struct Bound {
 pub(super) async fn bind(loaded: &Loaded, bind: &Bind) -> Result<Bound, Refusal> {
     let runbook = &loaded.runbook;
     let inputs = inputs(runbook, &bind.options.inputs, bind.options.inputs_file.as_deref()).await?;
+    let accepted = accepted(runbook, &bind.options.accept)?;
     let aliases = aliases(runbook, &bind.roles)?;
     let found = wires(&aliases, &bind.options.lookup, &loaded.beside)?;
     let sites = look(&found.wires).await;
     distinct(&sites)?;
-    let accepted = bind.options.accept.iter().cloned().collect();
     let masker = masker(runbook, &found.wires, &inputs);
     Ok(Bound { wires: found.wires, sites, inputs, accepted, masker, sites_file: found.file })
+}
+
+/// The checks that are waived, each with its reason.
+fn accepted(runbook: &Runbook, given: &[(String, String)]) -> Result<BTreeMap<String, String>, Refusal> {
+    let known = waivable(runbook);
+    let mut wrong = Vec::new();
+    for (id, reason) in given {
+        if known.is_empty() {
+            wrong.push(format!("`--accept {id}=…`: `{}` has no step whose checks can be waived", runbook.name));
+        } else if !known.contains(id) {
+            let help = problem::did_you_mean(id, known.iter().map(String::as_str)).unwrap_or_default();
+            wrong.push(format!("`--accept {id}=…`: there is no check `{id}` ({help})"));
+        } else if reason.trim().is_empty() {
+            wrong.push(format!("`--accept {id}=`: say why, e.g. `--accept {id}=\"known, see ticket 17\"`"));
+        }
+    }
+    if wrong.is_empty() { Ok(given.iter().cloned().collect()) } else { Err(Refusal::refused(wrong.join("\n"))) }
+}
+
+/// The ids that the runbook's steps let a person waive: what their parameter `ignore` takes.
+fn waivable(runbook: &Runbook) -> BTreeSet<String> {
+    let steps = runbook.steps.iter().chain(&runbook.finally);
+    let kinds = steps.filter_map(|spec| steps::ALL.iter().find(|kind| kind.uses == spec.uses));
+    let ids = kinds.flat_map(|kind| {
+        let schema = (kind.params)().to_value();
+        let name = schema.pointer("/properties/ignore/items/$ref").and_then(Value::as_str).unwrap_or_default();
+        let ids = schema.pointer(&format!("{}/enum", name.trim_start_matches('#'))).and_then(Value::as_array).cloned();
+        ids.unwrap_or_default()
+    });
+    ids.filter_map(|id| id.as_str().map(str::to_owned)).collect()
 }
 
 /// Which alias each role is bound to.
@@ -228,9 +258,6 @@ fn from_file(path: &Path) -> Result<Map<String, Value>, Refusal> {
 /// A failure that no verdict covers.
 pub(super) fn broken(failure: &Failure, masker: &Masker) -> Refusal {
     let refusal = Refusal::from(failure.clone());
-    let hint = match refusal.exit {
-        Exit::Claimed | Exit::Journal | Exit::Refused => "",
-        _ => " (this is a defect: please report it)",
-    };
+    let hint = if refusal.exit == Exit::Defect { " (this is a defect of firedrill: please report it)" } else { "" };
     Refusal::new(refusal.exit, format!("{}{hint}", masker.text(&refusal.text)))
 }

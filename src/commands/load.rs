@@ -3,7 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::Refusal;
-use crate::{check, problem, runbook::Runbook, steps};
+use crate::{
+    check,
+    human::plural,
+    problem::{self, Level},
+    runbook::Runbook,
+    steps,
+};
 
 /// A runbook that was read and checked.
 pub(super) struct Loaded {
@@ -32,7 +38,9 @@ pub(super) fn text(name: &str, bytes: &[u8], beside: PathBuf) -> Result<Loaded, 
         }
         Err(problems) => {
             let text = String::from_utf8_lossy(bytes);
-            Err(Refusal::refused(problem::render(name, &text, &problems, styled)))
+            let errors = problems.iter().filter(|problem| problem.level == Level::Error).count();
+            let rendered = problem::render(name, &text, &problems, styled);
+            Err(Refusal::refused(format!("{}\n\n{}", plural(errors as u64, "error"), rendered.trim_end())))
         }
     }
 }

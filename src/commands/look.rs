@@ -14,12 +14,12 @@ use crate::{
     cli::Schema,
     digest::digest,
     event::Observer,
-    human::duration,
+    human::{bytes, duration, plural},
     journal::{self, JOURNAL, Journal},
     problem,
     replay::RunState,
     report::{self, console::Console},
-    runs::{RUNBOOK, Runs},
+    runs::{PLAN, RUNBOOK, Runs},
     schema, steps,
     verdict::{self, Exit},
 };
@@ -27,19 +27,28 @@ use crate::{
 pub(super) fn check(files: &[PathBuf], json: bool) -> Result<Exit, Refusal> {
     let mut exit = Exit::Held;
     let mut all = Vec::new();
-    let mut text = String::new();
+    let (mut good, mut bad) = (String::new(), String::new());
     for file in files {
         let name = file.display().to_string();
-        let bytes = std::fs::read(file).map_err(|e| Refusal::refused(format!("{name}: cannot be read: {e}")))?;
+        let bytes = match std::fs::read(file) {
+            Ok(bytes) => bytes,
+            Err(e) => {
+                exit = Exit::Refused;
+                all.push(json!({ "file": name, "level": "error", "what": format!("cannot be read: {e}") }));
+                let _ = writeln!(bad, "error: {name}: cannot be read: {e}\n");
+                continue;
+            }
+        };
         let source = String::from_utf8_lossy(&bytes);
         let (problems, ok) = match check::load_bytes(&bytes, steps::ALL) {
             Ok((_, warnings)) => (warnings, true),
             Err(problems) => (problems, false),
         };
         all.extend(problem::to_json(&name, &source, &problems).as_array().cloned().unwrap_or_default());
+        let text = if ok { &mut good } else { &mut bad };
         if !problems.is_empty() {
-            text.push_str(&problem::render(&name, &source, &problems, false));
-            text.push('\n');
+            text.push_str(problem::render(&name, &source, &problems, false).trim_end());
+            text.push_str("\n\n");
         }
         if ok {
             let _ = writeln!(text, "{name}: ok");
@@ -49,10 +58,15 @@ pub(super) fn check(files: &[PathBuf], json: bool) -> Result<Exit, Refusal> {
     }
     if json {
         print_json(&all);
-    } else if exit == Exit::Refused {
+        return Ok(exit);
+    }
+    if !good.is_empty() {
+        print(&good);
+    }
+    if exit == Exit::Refused {
+        let errors = all.iter().filter(|problem| problem["level"] == "error").count();
+        let text = format!("{}\n\n{}", plural(errors as u64, "error"), bad.trim_end());
         return Err(Refusal::new(exit, text));
-    } else {
-        print(&text);
     }
     Ok(exit)
 }
@@ -148,8 +162,9 @@ pub(super) fn audit(runs: &Runs, wanted: &str, json: bool) -> Result<Exit, Refus
         }));
     } else {
         print(&format!(
-            "{name} verifies: {} lines, {files} files beside it, verdict {}{}\n  head  {}",
-            journal.lines.len(),
+            "{name} verifies: {}, {} beside it, verdict {}{}\n  head  {}",
+            plural(journal.lines.len() as u64, "line"),
+            plural(files as u64, "file"),
             verdict_word(&state),
             torn(&journal),
             journal.head
@@ -161,15 +176,20 @@ pub(super) fn audit(runs: &Runs, wanted: &str, json: bool) -> Result<Exit, Refus
 fn torn(journal: &Journal) -> String {
     match journal.torn_bytes {
         0 => String::new(),
-        n => format!("; {n} bytes after the last whole line are torn, as a crash leaves them, and count for nothing"),
+        n => {
+            format!("; after the last whole line a torn one of {}, as a crash leaves it, counts for nothing", bytes(n))
+        }
     }
 }
 
 /// The runbook and the artifacts against their digests in the journal.
 fn files(dir: &Path, state: &RunState) -> Result<usize, String> {
     let runbook = (RUNBOOK.to_owned(), state.started.runbook_sha256.clone());
-    let all: Vec<_> =
-        std::iter::once(runbook).chain(state.artifacts.iter().map(|(n, d)| (n.clone(), d.clone()))).collect();
+    let plan = state.started.plan_sha256.iter().map(|digest| (PLAN.to_owned(), digest.clone()));
+    let all: Vec<_> = std::iter::once(runbook)
+        .chain(plan)
+        .chain(state.artifacts.iter().map(|(n, d)| (n.clone(), d.clone())))
+        .collect();
     for (name, wanted) in &all {
         let bytes = std::fs::read(dir.join(name)).map_err(|e| format!("{name}: {e}"))?;
         if digest(&bytes) != *wanted {

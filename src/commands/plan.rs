@@ -15,6 +15,7 @@ use crate::{
     },
     event::{Event, Observer, StepVerdict},
     failure::Failure,
+    human::plural,
     journal::{MemoryRecorder, private},
     log::Log,
     report::console::Console,
@@ -40,8 +41,12 @@ pub(super) async fn plan(
     let clock = Clock::Wall;
     let console = Arc::new(Console::stdout());
     let observers: Vec<Arc<dyn Observer>> = run::observers(&console, json);
-    let log = Log::begin(Arc::new(MemoryRecorder::new(clock)), observers, Event::RunStarted(Box::new(first)))
-        .map_err(|f| bind::broken(&f, &bound.masker))?;
+    let log = Log::begin(
+        Arc::new(MemoryRecorder::new(clock, bound.masker.clone())),
+        observers,
+        Event::RunStarted(Box::new(first)),
+    )
+    .map_err(|f| bind::broken(&f, &bound.masker))?;
     let given = Given { all: false, steps: BTreeSet::new(), user, person: false, dir: std::path::PathBuf::new() };
     let setup = Setup {
         runbook: loaded.runbook,
@@ -57,14 +62,19 @@ pub(super) async fn plan(
         frozen: None,
         probe,
     };
-    let items = plan::plan(&setup).await.map_err(|f| bind::broken(&f, &bound.masker))?;
+    let mut items = plan::plan(&setup).await.map_err(|f| bind::broken(&f, &bound.masker))?;
+    for item in &mut items {
+        bound.masker.json(&mut item.with);
+    }
     if let Some(path) = out {
         keep(path, &plan::freeze(&setup, &items))?;
     }
     if json {
-        print_json(&json!({ "runbook": setup.runbook.name, "steps": items }));
+        let mut shown = json!({ "runbook": setup.runbook.name, "steps": items });
+        bound.masker.json(&mut shown);
+        print_json(&shown);
     } else {
-        print(&table(&items));
+        print(&bound.masker.text(&table(&items)));
         print(&next(&items, out));
     }
     Ok(match plan::worst(&items, &warn_only) {
@@ -128,5 +138,6 @@ fn values(with: &Value) -> String {
 fn next(items: &[Item], out: Option<&Path>) -> String {
     let changes = items.iter().filter(|item| matches!(item.action, Action::WillChange)).count();
     let kept = out.map(|path| format!("; kept in {}, for `run --plan`", path.display())).unwrap_or_default();
-    format!("nothing was changed; a run would change something in {changes} of {} steps{kept}", items.len())
+    let steps = plural(items.len() as u64, "step");
+    format!("nothing was changed; a run would change something in {changes} of {steps}{kept}")
 }

@@ -1,6 +1,10 @@
 //! `resume` and `approve`: goes on with a run from its journal.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use super::{
     Refusal, bind, load, print,
@@ -11,12 +15,13 @@ use crate::{
     cli::{Again, Lookup},
     clock::Clock,
     digest::digest,
+    engine::plan::Frozen,
     event::{Answer, Durable, Event, How, SiteRecord},
     journal::{self, FileRecorder, Journal},
     log::Log,
     replay::{Phase, RunState},
     report::console::Console,
-    runs::{FileClaims, NoRun, OpenRun, RUNBOOK, Runs},
+    runs::{FileClaims, NoRun, OpenRun, PLAN, RUNBOOK, Runs},
     types::Role,
     verdict::Exit,
 };
@@ -93,7 +98,7 @@ async fn go_on(
     json: bool,
 ) -> Result<Exit, Refusal> {
     // Read under the lock: nobody else can write any more.
-    let (journal, mut state) = read(runs, &open.id)?;
+    let (journal, state) = read(runs, &open.id)?;
     if let Phase::Ended(crate::event::Verdict::Held | crate::event::Verdict::Late) = state.phase {
         return Err(Refusal::refused(format!("run {} has ended, and holds: there is nothing to go on with", open.id)));
     }
@@ -103,6 +108,7 @@ async fn go_on(
         return Err(Refusal::refused(format!("{} was edited since the run began: it is not run", saved.display())));
     }
     let loaded = load::text(&saved.display().to_string(), &text, ".".into())?;
+    let frozen = plan(&open.dir, &state)?;
     let bound = bind_again(&loaded, &state, again).await?;
     let (user, host) = terminal::who_and_where();
     let given = answers(&loaded.runbook, again.confirm_target.as_deref(), &again.yes, &bound.sites, &user)?;
@@ -112,32 +118,40 @@ async fn go_on(
     let OpenRun { dir, journal: file, .. } = open;
     let recorder = FileRecorder::append(dir.clone(), file, &journal, clock, bound.masker.clone())
         .map_err(|e| Refusal::new(Exit::Journal, format!("{}: {e}", dir.join(journal::JOURNAL).display())))?;
-    let recorder = Arc::new(recorder);
-    // The inputs in the state are those of the journal; secret ones are masked there.
-    state.started.inputs.clone_from(&bound.inputs);
     let console = Arc::new(Console::stdout());
     if !json {
         console.begin(&state);
     }
-    let log = Log::go_on(Arc::clone(&recorder) as _, observers(&console, json), state);
+    let log = Log::go_on(Arc::new(recorder), observers(&console, json), state);
     let failed = |failure| bind::broken(&failure, &bound.masker);
+    let resumed = Event::RunResumed { tool: tool(), user, host, sites: bound.sites.clone() };
+    log.record("", resumed, Durable::Yes).map_err(failed)?;
     if let Some((step, key, answer)) = answer {
         log.record(&step, Event::Answered { key, answer }, Durable::Yes).map_err(failed)?;
     }
-    let resumed = Event::RunResumed { tool: tool(), user, host, sites: bound.sites.clone() };
-    log.record("", resumed, Durable::Yes).map_err(failed)?;
     let under_way = UnderWay {
         runs: runs.clone(),
         runbook: loaded.runbook,
         bound,
         log: Arc::new(log),
-        recorder,
         claims,
         given: super::answers::Given { dir, ..given },
-        frozen: None,
+        frozen,
         json,
     };
     under_way.drive().await
+}
+
+/// The plan that the run must keep to, as it was when the run began.
+fn plan(dir: &Path, state: &RunState) -> Result<Option<Frozen>, Refusal> {
+    let Some(wanted) = &state.started.plan_sha256 else { return Ok(None) };
+    let path = dir.join(PLAN);
+    let unsound = |what: String| Refusal::new(Exit::Journal, format!("{}: {what}", path.display()));
+    let text = std::fs::read(&path).map_err(|e| unsound(e.to_string()))?;
+    if digest(&text) != *wanted {
+        return Err(unsound("is not the plan that the run began with".into()));
+    }
+    serde_json::from_slice(&text).map(Some).map_err(|e| unsound(format!("is no plan: {e}")))
 }
 
 /// The same sites as before, and the journal's inputs; secret ones must be given again.

@@ -46,23 +46,29 @@ pub(super) async fn run(
         tracing::warn!("{warnings}");
     }
     let bound = bind::bind(&loaded, bind).await?;
-    let frozen = plan.map(|path| frozen(path, &loaded, &bound)).transpose()?;
+    let kept = plan.map(|path| kept(path, &loaded, &bound)).transpose()?;
     let (user, host) = terminal::who_and_where();
     let given = answers(&loaded.runbook, go.confirm_target.as_deref(), &go.yes, &bound.sites, &user)?;
-    confirm(&loaded.runbook, &bound, go.confirm_target.as_deref()).await?;
     let clock = Clock::Wall;
-    let open = runs.create(clock.now(), loaded.text.as_bytes())?;
+    let open = runs.create(clock.now(), loaded.text.as_bytes(), kept.as_ref().map(|kept| kept.text.as_slice()))?;
     let claims = Arc::new(FileClaims::new(runs, &open.id));
-    if let Err(failure) = claim_early(&loaded.runbook, &bound, &*claims) {
+    let claimed = claim_early(&loaded.runbook, &bound, &*claims).map_err(|f| bind::broken(&f, &bound.masker));
+    let cleared = match claimed {
+        Ok(()) => confirm(&loaded.runbook, &bound, go.confirm_target.as_deref()).await,
+        Err(refusal) => Err(refusal),
+    };
+    if let Err(refusal) = cleared {
         claims.release();
         runs.discard(open);
-        return Err(bind::broken(&failure, &bound.masker));
+        return Err(refusal);
     }
-    let first = Event::RunStarted(Box::new(started(&loaded, &bound, &open.id, go, user, host)));
+    let mut first = started(&loaded, &bound, &open.id, go, user, host);
+    first.plan_sha256 = kept.as_ref().map(|kept| digest(&kept.text));
+    let first = Event::RunStarted(Box::new(first));
     let OpenRun { id, dir, journal } = open;
-    let recorder = Arc::new(FileRecorder::new(dir.clone(), journal, clock, bound.masker.clone()));
+    let recorder = FileRecorder::new(dir.clone(), journal, clock, bound.masker.clone());
     let console = Arc::new(Console::stdout());
-    let log = match Log::begin(Arc::clone(&recorder) as _, observers(&console, json), first) {
+    let log = match Log::begin(Arc::new(recorder), observers(&console, json), first) {
         Ok(log) => log,
         Err(failure) => {
             claims.release();
@@ -76,10 +82,9 @@ pub(super) async fn run(
         runbook: loaded.runbook,
         bound,
         log: Arc::new(log),
-        recorder,
         claims,
         given: Given { dir, ..given },
-        frozen,
+        frozen: kept.map(|kept| kept.frozen),
         json,
     };
     tracing::debug!(run = id, "begins");
@@ -92,7 +97,6 @@ pub(super) struct UnderWay {
     pub runbook: Runbook,
     pub bound: Bound,
     pub log: Arc<Log>,
-    pub recorder: Arc<FileRecorder>,
     pub claims: Arc<FileClaims>,
     pub given: Given,
     pub frozen: Option<Frozen>,
@@ -120,19 +124,20 @@ impl UnderWay {
             probe: true,
         };
         let ended = engine::run(&setup).await;
-        let state = self.log.state(Clone::clone);
-        if matches!(state.phase, Phase::Ended(_)) {
+        if self.log.state(|state| matches!(state.phase, Phase::Ended(_))) {
             self.claims.release();
         }
         if let Err(failure) = ended {
             return Err(bind::broken(&failure, &self.bound.masker));
         }
+        // The last words come from what is on disk, where secrets are masked.
+        let id = self.log.state(|state| state.started.run.clone());
+        let (written, state) = super::resume::read(&self.runs, &id)?;
         let (_, exit) = verdict::verdict(&state);
-        let head = self.recorder.head();
         if self.json {
-            print_json(&report::json::run(&state, &journal, &head));
+            print_json(&report::json::run(&state, &journal, &written.head));
         } else {
-            print(&report::summary::summary(&state, &journal, &head, &runs_flag(&self.runs)));
+            print(&report::summary::summary(&state, &journal, &written.head, &runs_flag(&self.runs)));
         }
         Ok(exit)
     }
@@ -175,6 +180,7 @@ pub(super) fn started(loaded: &Loaded, bound: &Bound, id: &str, go: &Go, user: S
         tool: tool(),
         runbook: runbook.name.clone(),
         runbook_sha256: digest(loaded.text.as_bytes()),
+        plan_sha256: None,
         kind: runbook.kind,
         user,
         host,
@@ -291,7 +297,7 @@ async fn counted(bound: &Bound, role: &str) -> String {
     let site = Site::<Reads> { wire: Arc::clone(wire), ledger: () };
     match site.usage(&bucket).await {
         Ok(Some(usage)) => format!(
-            "about {} and {}, {}",
+            "about {}, {} among them, {}",
             human::plural(usage.versions, "version"),
             human::plural(usage.delete_markers, "delete marker"),
             human::bytes(usage.bytes)
@@ -301,8 +307,14 @@ async fn counted(bound: &Bound, role: &str) -> String {
     }
 }
 
+/// A plan as `plan --out` kept it.
+struct Kept {
+    text: Vec<u8>,
+    frozen: Frozen,
+}
+
 /// Reads a kept plan and holds the runbook, the inputs and the sites against it.
-fn frozen(path: &Path, loaded: &Loaded, bound: &Bound) -> Result<Frozen, Refusal> {
+fn kept(path: &Path, loaded: &Loaded, bound: &Bound) -> Result<Kept, Refusal> {
     let name = path.display();
     let text = std::fs::read(path).map_err(|e| Refusal::refused(format!("{name}: cannot be read: {e}")))?;
     let frozen: Frozen =
@@ -322,5 +334,5 @@ fn frozen(path: &Path, loaded: &Loaded, bound: &Bound) -> Result<Frozen, Refusal
             return Err(differs(format!("role `{role}` is another deployment now")));
         }
     }
-    Ok(frozen)
+    Ok(Kept { text, frozen })
 }

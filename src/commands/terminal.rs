@@ -1,6 +1,9 @@
 //! The person at the terminal, and who and where we are.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::{
+    io::{BufRead, IsTerminal, Write},
+    os::unix::fs::MetadataExt,
+};
 
 /// Whether a person can be asked: both sides are terminals, and this is no CI job.
 pub(super) fn has_person() -> bool {
@@ -23,7 +26,7 @@ pub(super) async fn ask(prompt: &str) -> Option<String> {
 
 /// The user and the host, for the journal.
 pub(super) fn who_and_where() -> (String, String) {
-    let user = env("USER").or_else(|| env("LOGNAME")).unwrap_or_else(|| "unknown".into());
+    let user = env("USER").or_else(|| env("LOGNAME")).or_else(account).unwrap_or_else(|| "unknown".into());
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
         .ok()
         .map(|name| name.trim().to_owned())
@@ -31,6 +34,15 @@ pub(super) fn who_and_where() -> (String, String) {
         .or_else(|| env("HOSTNAME"))
         .unwrap_or_else(|| "unknown".into());
     (user, host)
+}
+
+/// The name of the account that this process runs under, where the environment does not tell (cron, CI).
+fn account() -> Option<String> {
+    let id = std::fs::metadata("/proc/self").ok()?.uid().to_string();
+    let accounts = std::fs::read_to_string("/etc/passwd").ok()?;
+    let fields = accounts.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let name = fields.into_iter().find(|fields| fields.get(2) == Some(&id.as_str()))?.first()?.to_string();
+    Some(name)
 }
 
 #[expect(clippy::disallowed_methods, reason = "who runs this, and whether in CI, only the environment tells")]

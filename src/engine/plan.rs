@@ -14,6 +14,7 @@ use super::{
 use crate::{
     event::{Effect, StepEnded, StepVerdict},
     failure::Failure,
+    mask::MASK,
     replay::StepPhase,
     runbook::StepSpec,
     template, tree,
@@ -78,7 +79,8 @@ impl Frozen {
 
 fn difference(planned: &Value, now: &Value, at: &str) -> Option<String> {
     match (planned, now) {
-        (Value::String(hole), _) if hole.starts_with(HOLE) => None,
+        // What was not known yet, and what was masked when the plan was kept.
+        (Value::String(hole), _) if hole.starts_with(HOLE) || hole.contains(MASK) => None,
         (Value::Object(a), Value::Object(b)) => {
             let names: BTreeSet<_> = a.keys().chain(b.keys()).collect();
             names.into_iter().find_map(|name| {

@@ -16,9 +16,12 @@ use crate::{
         Effect, Event, Finding, How, Line, Observer, Outcome, Progress, RunStarted, RunbookKind, StepEnded,
         StepStarted, StepVerdict, Stop,
     },
-    human::{bytes, count, duration},
+    human::{bytes, count, duration, plural},
     replay::RunState,
 };
+
+#[cfg(test)]
+mod tests;
 
 /// Prints a run as it happens. A closed pipe is no reason to stop a recovery: what cannot be written is dropped.
 pub struct Console {
@@ -32,6 +35,8 @@ struct Inner {
     width: usize,
     begun: BTreeMap<String, StepStarted>,
     warn_only: Vec<String>,
+    /// A table of checks was shown whole: later ones show what has not passed.
+    checks_shown: bool,
 }
 
 const GREEN: Style = AnsiColor::Green.on_default();
@@ -49,7 +54,8 @@ impl Console {
 
     /// On a writer, without live progress when `live` is false.
     pub fn new(out: Box<dyn Write + Send>, live: bool) -> Self {
-        let inner = Inner { out, bar: None, live, width: 14, begun: BTreeMap::new(), warn_only: Vec::new() };
+        let (begun, warn_only) = (BTreeMap::new(), Vec::new());
+        let inner = Inner { out, bar: None, live, width: 14, begun, warn_only, checks_shown: false };
         Self { inner: Mutex::new(inner) }
     }
 
@@ -155,21 +161,25 @@ impl Inner {
             RunbookKind::Drill => "drill, changes only scratch",
         };
         self.print(&format!("{BOLD}{}{BOLD:#} ({kind})  run {}\n", run.runbook, run.run));
-        for (role, site) in &run.sites {
-            let fate = match (run.kind, role.as_str()) {
-                (RunbookKind::Recovery, "source") => ", kept",
-                (RunbookKind::Recovery, "target") => ", rebuilt",
-                (_, _) => "",
+        if let (Some(source), Some(target)) = (run.sites.get("source"), run.sites.get("target")) {
+            let (kept, rebuilt) = match run.kind {
+                RunbookKind::Recovery => (" (kept)", " (rebuilt)"),
+                RunbookKind::Verify | RunbookKind::Drill => ("", ""),
             };
+            let (source, target) = (&source.alias, &target.alias);
+            self.print(&format!("  {BOLD}{source}{BOLD:#}{kept} → {BOLD}{target}{BOLD:#}{rebuilt}\n"));
+        }
+        for (role, site) in &run.sites {
             let state = match (&site.unreachable, &site.deployment_id) {
                 (Some(why), _) => format!("{RED}unreachable{RED:#}: {why}"),
                 (None, Some(id)) => format!("deployment {id}"),
                 (None, None) => "deployment unknown".into(),
             };
-            self.print(&format!("  {role:<8} {} {}{fate}  {DIM}{state}{DIM:#}\n", site.alias, site.endpoint));
+            self.print(&format!("  {role:<8} {} {}  {DIM}{state}{DIM:#}\n", site.alias, site.endpoint));
         }
-        for (name, value) in &run.inputs {
-            self.print(&format!("  {DIM}{name} = {value}{DIM:#}\n"));
+        let inputs: Vec<String> = run.inputs.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        if !inputs.is_empty() {
+            self.print(&format!("  {DIM}inputs   {}{DIM:#}\n", inputs.join(", ")));
         }
     }
 
@@ -200,7 +210,9 @@ impl Inner {
         }
         let changes = self.begun.get(id).is_some_and(|begun| begun.effect == Effect::Changes);
         if let Some(output) = &end.output {
-            for line in highlights(output, changes) {
+            let whole = !self.checks_shown;
+            self.checks_shown |= output.get("checks").is_some();
+            for line in highlights(output, changes, whole) {
                 self.detail(&line);
             }
         }
@@ -252,9 +264,9 @@ impl Inner {
 pub fn describe(progress: &Progress) -> String {
     let mut parts = vec![progress.what.clone()];
     match (progress.done, progress.total) {
-        (Some(done), Some(total)) => parts.push(format!("{} of {} versions", count(done), count(total))),
-        (Some(done), None) => parts.push(format!("{} versions", count(done))),
-        (None, Some(total)) => parts.push(format!("of {} versions", count(total))),
+        (Some(done), Some(total)) => parts.push(format!("{} of {}", count(done), plural(total, "version"))),
+        (Some(done), None) => parts.push(plural(done, "version")),
+        (None, Some(total)) => parts.push(format!("of {}", plural(total, "version"))),
         (None, None) => {}
     }
     match (progress.bytes, progress.total_bytes) {
@@ -281,11 +293,15 @@ pub fn describe(progress: &Progress) -> String {
     parts.join(", ")
 }
 
-/// What of an output an operator wants to see, by its shape: a table of checks, counts of differences.
-fn highlights(output: &Value, changes: bool) -> Vec<String> {
+/// What of an output an operator wants to see, by its shape: a table of checks, counts of differences. Unless `whole`,
+/// the checks that passed are only counted.
+fn highlights(output: &Value, changes: bool, whole: bool) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(checks) = output.get("checks").and_then(Value::as_array) {
-        lines.extend(checks.iter().map(check_row));
+        lines.extend(checks.iter().filter(|check| whole || verdict(check) != "pass").map(check_row));
+        if !whole {
+            lines.push(check_counts(checks));
+        }
     }
     let classes: Vec<String> = ["missing", "extra", "different", "pending", "out_of_scope", "left_out"]
         .iter()
@@ -295,7 +311,7 @@ fn highlights(output: &Value, changes: bool) -> Vec<String> {
         .collect();
     if let Some(compared) = output.get("versions").and_then(Value::as_u64) {
         let rest = if classes.is_empty() { "no difference".to_owned() } else { classes.join(", ") };
-        lines.push(format!("{} versions compared: {rest}", count(compared)));
+        lines.push(format!("{} compared: {rest}", plural(compared, "version")));
     }
     for example in output.get("examples").and_then(Value::as_array).into_iter().flatten() {
         lines.push(example_row(example));
@@ -309,9 +325,22 @@ fn highlights(output: &Value, changes: bool) -> Vec<String> {
     lines
 }
 
+fn verdict(check: &Value) -> &str {
+    check.get("verdict").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// `30 checks: 27 pass, 3 warn`.
+fn check_counts(checks: &[Value]) -> String {
+    let counts = ["pass", "warn", "fail", "unknown"].iter().filter_map(|word| {
+        let n = checks.iter().filter(|check| verdict(check) == *word).count();
+        (n > 0).then(|| format!("{n} {word}"))
+    });
+    format!("{}: {}", plural(checks.len() as u64, "check"), counts.collect::<Vec<_>>().join(", "))
+}
+
 fn check_row(check: &Value) -> String {
     let text = |name: &str| check.get(name).and_then(Value::as_str).unwrap_or_default();
-    let style = match text("verdict") {
+    let style = match verdict(check) {
         "pass" => GREEN,
         "fail" => RED,
         _ => YELLOW,

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::{
     clock::seconds_between,
-    event::{Measured, Verdict},
+    event::{Measured, StepVerdict, Verdict},
     human::duration,
     replay::{Past, Phase, RunState},
     verdict::{self, Exit},
@@ -37,7 +37,8 @@ pub fn summary(state: &RunState, journal: &str, head: &str, runs_flag: &str) -> 
 fn headline(state: &RunState, verdict: Verdict, exit: Exit) -> String {
     let total = seconds_between(state.started_at, state.last_at);
     let waited = verdict::waited(state);
-    let people = if waited > 0.0 { format!(", {} of it waiting for people", duration(waited)) } else { String::new() };
+    let people =
+        if waited >= 0.05 { format!(", {} of it waiting for people", duration(waited)) } else { String::new() };
     let word = match verdict {
         Verdict::Held => "HELD: every step holds",
         Verdict::NotHeld => "NOT HELD",
@@ -85,7 +86,7 @@ fn next(state: &RunState, verdict: Verdict, runs_flag: &str) -> Vec<String> {
 /// A resync goes on at the server, whatever becomes of the run: say so, and how to watch it.
 fn resyncs(state: &RunState) -> Vec<String> {
     let mut lines = Vec::new();
-    for step in state.steps.values() {
+    for step in state.steps.values().filter(|step| step.verdict() != Some(StepVerdict::Held)) {
         let began = step.changes.iter().any(|(_, past)| match past {
             Past::Done(receipt) => receipt.get("reset_id").is_some(),
             Past::Open { intent, .. } => intent.needs_proof,
@@ -105,4 +106,119 @@ fn resyncs(state: &RunState) -> Vec<String> {
     }
     lines.dedup();
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::event::Line;
+
+    fn state(events: &[(&str, Value)]) -> RunState {
+        let site =
+            |alias: &str| json!({"alias": alias, "endpoint": "https://x", "deployment_id": null, "release": null});
+        let first = json!({
+            "event": "run_started", "run": "r-1", "tool": "t", "runbook": "b", "runbook_sha256": "0", "kind": "recovery",
+            "user": "u", "host": "h", "inputs": {}, "sites": {"source": site("primary"), "target": site("dr")},
+            "steps": ["go"], "finally": [], "accepted": {"tls": "a closed network"}, "rto": 60.0,
+        });
+        let all = std::iter::once(("", first)).chain(events.iter().cloned());
+        let lines: Vec<Line> = (0_u64..)
+            .zip(all)
+            .map(|(seq, (path, event))| {
+                let mut line = json!({"v": 1, "seq": seq, "prev": "", "path": path, "at": format!("2026-11-23T18:00:{:02}Z", seq * 4)});
+                line.as_object_mut().unwrap().extend(event.as_object().unwrap().clone());
+                serde_json::from_value(line).unwrap()
+            })
+            .collect();
+        RunState::replay(&lines).unwrap()
+    }
+
+    fn begin() -> (&'static str, Value) {
+        let with = json!({"bucket": "docs"});
+        (
+            "go",
+            json!({"event": "step_started", "uses": "x", "title": "x", "effect": "changes", "proves": true, "attempt": 1, "with": with}),
+        )
+    }
+
+    fn started_a_resync() -> [(&'static str, Value); 2] {
+        let intent = json!({"event": "intent", "key": "k", "n": 1, "change": "c", "role": "source", "bucket": "docs", "body": {}, "needs_proof": true});
+        [
+            ("go", intent),
+            ("go", json!({"event": "receipt", "key": "k", "n": 1, "outcome": {"done": {"reset_id": "x"}}})),
+        ]
+    }
+
+    fn ended(verdict: &str) -> Vec<(&'static str, Value)> {
+        let run = json!({"event": "run_ended", "verdict": verdict, "exit": 0, "seconds": 1.0, "waited_seconds": 0.0, "rto": null});
+        vec![
+            (
+                "go",
+                json!({"event": "step_ended", "verdict": verdict, "output": {}, "seconds": 1.0, "waited_seconds": 0.0}),
+            ),
+            ("", json!({"event": "finishing", "why": "last_step"})),
+            ("", run),
+        ]
+    }
+
+    #[track_caller]
+    fn assert_summary(events: &[(&str, Value)], wanted: &str) {
+        let text = summary(&state(events), "runs/r-1/journal.jsonl", "abc", " --runs runs");
+        assert!(text == wanted, "--- wanted\n{wanted}--- said\n{text}");
+    }
+
+    #[test]
+    fn a_green_end_names_time_record_and_waivers() {
+        assert_summary(
+            &[vec![begin()], ended("held")].concat(),
+            "\
+HELD: every step holds (exit 0) after 16s
+  recovery time  8.0s of 1m 00s allowed
+  journal        runs/r-1/journal.jsonl
+  head           abc
+  waived         tls: a closed network
+  next           firedrill audit verify r-1 --runs runs
+",
+        );
+    }
+
+    #[test]
+    fn another_end_says_what_to_do_and_that_a_resync_goes_on() {
+        assert_summary(
+            &[vec![begin()], started_a_resync().to_vec(), ended("not_held")].concat(),
+            "\
+NOT HELD (exit 4) after 24s
+  journal        runs/r-1/journal.jsonl
+  head           abc
+  waived         tls: a closed network
+  next           firedrill resume r-1 --runs runs   (after putting right what is named above)
+  next           mc replicate resync status primary/docs   (a resync that was started goes on at the server)
+",
+        );
+    }
+
+    #[test]
+    fn an_open_question_is_shown_with_its_answer() {
+        let question = json!({"event": "asked", "key": "q", "question": {"prompt": "Is traffic drained?"}});
+        assert_summary(
+            &[begin(), ("go", question)],
+            "\
+WAITING for a person (exit 7) after 8.0s
+  journal        runs/r-1/journal.jsonl
+  head           abc
+  waived         tls: a closed network
+  asked          go: Is traffic drained?
+  next           firedrill approve r-1 go --runs runs
+",
+        );
+    }
+
+    #[test]
+    fn a_run_that_was_killed_has_not_ended() {
+        let text = summary(&state(&[begin()]), "j", "abc", "");
+        assert!(text.starts_with("NOT ENDED after 4.0s\n"), "{text}");
+        assert!(text.contains("  next           firedrill resume r-1   (after"), "{text}");
+    }
 }

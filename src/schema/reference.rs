@@ -5,14 +5,18 @@ use std::fmt;
 use serde_json::Value;
 
 use super::effect;
-use crate::{check::shape::Shape, runbook::keys, step::Kind, types::Period};
+use crate::{check::shape::Shape, event::Effect, runbook::keys, step::Kind, types::Period};
 
 /// How deep the fields of a field are listed.
 const DEPTH: usize = 4;
 
+/// Columns of a line of the overview.
+const WIDTH: usize = 120;
+
 /// The reference of the envelope's keys and of all kinds.
 pub fn reference(kinds: &[Kind]) -> String {
-    let mut out = String::from("# Runbooks\n");
+    let mut out =
+        String::from("# Runbooks\n\n<!-- Generated from the source: `UPDATE=1 cargo test --test it schema`. -->\n");
     for (title, keys) in [
         ("Keys of a runbook", keys::RUNBOOK),
         ("Keys of an input", keys::INPUT),
@@ -40,21 +44,50 @@ pub fn reference(kinds: &[Kind]) -> String {
     out
 }
 
-/// One line a kind, for a terminal.
+/// One line a kind, for a terminal; none is longer than [`WIDTH`].
 pub fn overview(kinds: &[Kind]) -> String {
     let width = kinds.iter().map(|kind| kind.uses.len()).max().unwrap_or_default();
     let mut out = String::new();
     for kind in kinds {
-        let effect = effect(kind.effect).to_lowercase();
-        line(&mut out, format_args!("{:<width$}  {effect:<18}  {}\n", kind.uses, about(kind)));
+        let begin = format!("{:<width$}  {:<7}  ", kind.uses, word(kind.effect));
+        let about = cut(&about(kind), WIDTH.saturating_sub(begin.chars().count()));
+        line(&mut out, format_args!("{begin}{about}\n"));
     }
     out
 }
 
-/// The first line of what a kind does.
+fn word(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Reads => "reads",
+        Effect::Changes => "changes",
+        Effect::Asks => "asks",
+    }
+}
+
+/// The first sentence of what a kind does.
 fn about(kind: &Kind) -> String {
     let params = (kind.params)().to_value();
-    text(&params, "description").lines().next().unwrap_or_default().to_owned()
+    sentence(text(&params, "description"))
+}
+
+/// The first sentence of a text, on one line. A dot ends it before a capital letter or the end.
+fn sentence(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let ends = text.match_indices(". ").map(|(at, _)| at + 1);
+    let end = ends.into_iter().find(|end| text[*end..].trim_start().starts_with(char::is_uppercase));
+    text[..end.unwrap_or(text.len())].to_owned()
+}
+
+/// At most so many characters: what is too long ends before a comma, a semicolon, a colon or a word, and says so.
+fn cut(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    let end = text.char_indices().nth(most.saturating_sub(1)).map_or(text.len(), |(at, _)| at);
+    let head = &text[..end];
+    let clause = head.rfind([',', ';', ':']).filter(|at| *at * 4 > end * 3);
+    let word = clause.or_else(|| head.rfind(' ')).unwrap_or(end);
+    format!("{}…", &text[..word])
 }
 
 /// The reference of one kind.
@@ -223,4 +256,19 @@ fn line(out: &mut String, line: fmt::Arguments<'_>) {
 /// Text as one cell of a table.
 fn cell(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_ends_where_a_reader_pauses() {
+        assert_eq!(sentence("Waits, e.g. for a\njob. Then ends."), "Waits, e.g. for a job.");
+        assert_eq!(sentence("No dot"), "No dot");
+        assert_eq!(cut("short", 5), "short");
+        assert_eq!(cut("starts jobs, watches", 15), "starts jobs…");
+        assert_eq!(cut("a, watches what it does", 20), "a, watches what it…");
+        assert!(cut("ünbröken-wörd", 5).chars().count() <= 5);
+    }
 }

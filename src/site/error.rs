@@ -160,7 +160,11 @@ fn class_of(status: u16, code: &str) -> Class {
 fn with(failure: Failure, said: Option<String>, answered: u16) -> Failure {
     match failure {
         Failure::Call { class, what, .. } => Failure::Call { class, what, code: said, status: Some(answered) },
-        other @ (Failure::Waiting(_) | Failure::Journal(_) | Failure::Claimed(_) | Failure::Drift(_)) => other,
+        other @ (Failure::Waiting(_)
+        | Failure::Journal(_)
+        | Failure::Claimed(_)
+        | Failure::Drift(_)
+        | Failure::Defect(_)) => other,
     }
 }
 

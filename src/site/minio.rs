@@ -193,8 +193,11 @@ pub struct Quota {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     pub bytes: u64,
+    /// Keys whose latest version is an object.
     pub objects: u64,
+    /// Object versions and delete markers together, as measured.
     pub versions: u64,
+    /// Delete markers: a part of `versions`.
     pub delete_markers: u64,
 }
 

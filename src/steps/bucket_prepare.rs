@@ -17,8 +17,8 @@ use crate::{
 };
 use alignment::{Cure, Difference, Setting, Settings, differences};
 
-/// Creates the lost bucket on the target, and aligns versioning, default retention and default encryption with the
-/// source. Deletes nothing.
+/// Creates the lost bucket on the target, and aligns its settings with the source's. The settings are versioning, default
+/// retention and default encryption; the lock is given when the bucket is made. Deletes nothing.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BucketPrepare {

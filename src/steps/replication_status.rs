@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     event::Finding,
     failure::Failure,
+    human,
     site::{
         Site,
         minio::{Metrics, RemoteTarget},
@@ -109,7 +110,7 @@ impl Step for ReplicationStatus {
     type Output = Output;
 
     fn describe(&self) -> String {
-        format!("read the replication queue and failures of bucket {} on both sites", self.bucket)
+        format!("read the replication queue and failures of `{}` on both sites", self.bucket)
     }
 
     async fn run(&self, cx: &Cx<Reads>) -> Result<Output, Failure> {
@@ -123,11 +124,14 @@ impl Step for ReplicationStatus {
     fn findings(&self, output: &Output) -> Vec<Finding> {
         let over = |id: &str, what: &str, is: u64, limit: Option<u64>| {
             let limit = limit.filter(|limit| is > *limit)?;
-            Some(Finding::new(id, format!("{is} versions {what}, {limit} are allowed")).remedy(format!(
-                "wait and look again: `mc replicate status {}/{}`; each missing version is queued again by a HEAD \
+            let allowed = human::count(limit);
+            Some(Finding::new(id, format!("{} {what}, {allowed} allowed", human::plural(is, "version"))).remedy(
+                format!(
+                    "wait and look again: `mc replicate status {}/{}`; each missing version is queued again by a HEAD \
                      on the source",
-                self.source, self.bucket
-            )))
+                    self.source, self.bucket
+                ),
+            ))
         };
         [
             over("queued", "wait in the source's queue", output.source.queued_count, self.max_queued),

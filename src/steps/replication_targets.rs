@@ -18,7 +18,7 @@ use crate::{
     types::{BucketName, Role},
 };
 
-/// Lists the rules and remote targets of the source's bucket, and finds the one that is the target.
+/// Lists a bucket's rules and remote targets, and finds the one that is the target.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReplicationTargets {
@@ -285,6 +285,21 @@ fn chosen(targets: &[Target]) -> Option<&Target> {
             }
         }
     }
+}
+
+/// The ARN of the one remote target that is this bucket on this site.
+pub(super) fn the_target(
+    replication: &Replication,
+    remote: &[RemoteTarget],
+    bucket: &BucketName,
+    names: &BTreeSet<String>,
+    deployment_id: Option<&str>,
+) -> Option<String> {
+    let mut targets = join(replication, remote);
+    for row in &mut targets {
+        row.fits = row.registered && row.bucket == bucket.as_str() && is_site(row, names, deployment_id);
+    }
+    chosen(&targets).map(|target| target.arn.clone())
 }
 
 fn is_site(row: &Target, names: &BTreeSet<String>, deployment_id: Option<&str>) -> bool {

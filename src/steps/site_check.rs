@@ -12,7 +12,7 @@ use crate::{
     types::Role,
 };
 
-/// Checks one site: that it is a MinIO with its quorum, and that the credentials are good.
+/// Checks one site: that it is a MinIO with its quorum, and takes the credentials.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SiteCheck {

@@ -11,12 +11,13 @@ use crate::{
     compare::{Class, Difference, Inventory, KeyGlob, Tally},
     event::Finding,
     failure::Failure,
+    human,
     step::{Cx, Reads, Step},
     types::{BucketName, Moment, Period, Role},
 };
 
-/// Streams the version listings of a bucket on both sites, and classifies every difference. Which versions the
-/// source's replication rules and its versioning can replicate at all is looked up, and the rest is counted apart.
+/// Compares a bucket on both sites, version by version, and names every difference. Which versions the source's
+/// replication rules and its versioning can replicate at all is looked up, and the rest is counted apart.
 /// All differences are written to `differences.jsonl`, one JSON object a line. Holds when there is none.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -149,8 +150,8 @@ impl Comparison {
         let count = versions(self.of(class));
         let (text, remedy) = match class {
             Class::Missing => (
-                format!("{count} missing on the target ({} bytes missing in all)", self.missing_bytes),
-                "run `resync.recover`; `differences.jsonl` names each",
+                format!("{count} missing on the target, {} in all", human::bytes(self.missing_bytes)),
+                "run `resync.recover`; the file of differences beside the journal names each",
             ),
             Class::Extra => (
                 format!("{count} only on the target"),
@@ -158,20 +159,15 @@ impl Comparison {
             ),
             Class::Different => (
                 format!("{count} not the same on both sites"),
-                "`differences.jsonl` says what differs; find out who wrote to the target",
+                "the file of differences beside the journal says what differs: find out who wrote to the target",
             ),
             Class::Pending => (
                 format!("{count} waiting to be replicated"),
                 "give it time with `settle`, and look at the target's state; `resync.recover` queues them again",
             ),
         };
-        let examples: Vec<_> = self
-            .examples
-            .iter()
-            .filter(|difference| difference.class == class)
-            .map(|difference| format!("`{}` ({})", difference.key, difference.version_id))
-            .collect();
-        Finding::new(class.as_str(), format!("{text}, e.g. {}", examples.join(", "))).remedy(remedy)
+        // Which ones: the output's `examples`.
+        Finding::new(class.as_str(), text).remedy(remedy)
     }
 }
 
@@ -201,7 +197,7 @@ impl From<Tally> for Comparison {
 }
 
 fn versions(n: u64) -> String {
-    if n == 1 { "1 version".to_owned() } else { format!("{n} versions") }
+    human::plural(n, "version")
 }
 
 impl Step for VersionsCompare {
@@ -247,6 +243,8 @@ mod tests {
         assert_eq!(ids(&comparison), ["missing", "extra", "different", "pending"]);
         comparison.waived = vec![Class::Extra, Class::Pending];
         assert_eq!(ids(&comparison), ["missing", "different"]);
+        // The console prints the examples, each once.
+        assert_eq!(comparison.findings()[1].text, "3 versions not the same on both sites");
         assert_eq!(comparison.versions, 10);
     }
 

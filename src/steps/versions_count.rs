@@ -11,6 +11,7 @@ use crate::{
     compare::Inventory,
     event::{Finding, Progress},
     failure::Failure,
+    human,
     site::{Site, listing::Listing},
     step::{Cx, Reads, Step},
     types::{BucketName, Role},
@@ -19,8 +20,8 @@ use crate::{
 /// First-level prefixes beyond this many are counted together, as `(others)`.
 const PREFIXES_KEPT: usize = 10_000;
 
-/// Counts objects, versions, delete markers and bytes of a bucket on both sites by listing them. Equal counts do not
-/// prove equal data: that is what `versions.compare` is for.
+/// Counts objects, versions, delete markers and bytes on both sites by listing them. Equal counts do not prove equal
+/// data: that is what `versions.compare` is for.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct VersionsCount {
@@ -113,22 +114,23 @@ impl Step for VersionsCount {
             let (source, target) = (&output.source, &output.target);
             let differs: Vec<_> =
                 output.prefixes.iter().filter(|p| p.source != p.target).map(|p| format!("`{}`", p.prefix)).collect();
-            let mut text = format!(
-                "the source holds {} versions ({} delete markers, {} bytes), the target {} ({}, {} bytes)",
-                source.versions,
-                source.delete_markers,
-                source.bytes,
-                target.versions,
-                target.delete_markers,
-                target.bytes
-            );
-            if let Some(first) = differs.first() {
-                text = format!("{text}; {} prefixes differ, e.g. {first}", differs.len());
+            let mut text = format!("the source holds {}, the target {}", held(source), held(target));
+            match differs.as_slice() {
+                [] => {}
+                [only] => text = format!("{text}; the prefix {only} differs"),
+                [first, ..] => text = format!("{text}; {} prefixes differ, e.g. {first}", differs.len()),
             }
             findings.push(Finding::new("counts_differ", text).remedy("see which versions with `versions.compare`"));
         }
         findings
     }
+}
+
+/// `604 versions (4 delete markers, 60.3 MiB)`.
+fn held(inventory: &Inventory) -> String {
+    let (versions, markers) = (inventory.versions, inventory.delete_markers);
+    let bytes = human::bytes(inventory.bytes);
+    format!("{} ({}, {bytes})", human::plural(versions, "version"), human::plural(markers, "delete marker"))
 }
 
 #[derive(Default)]

@@ -24,6 +24,8 @@ pub(crate) struct Firedrill {
     args: Vec<String>,
     env: BTreeMap<String, String>,
     stdin: Option<String>,
+    /// The size at which its files are full, in blocks of 512 bytes.
+    full_at: Option<u32>,
     /// Files the test wrote: what is secret in them is no leak.
     given: BTreeSet<PathBuf>,
 }
@@ -59,7 +61,7 @@ impl Firedrill {
             ("USER", "operator".into()),
         ];
         let env = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Self { folder, args: Vec::new(), env, stdin: None, given: BTreeSet::new() }
+        Self { folder, args: Vec::new(), env, stdin: None, full_at: None, given: BTreeSet::new() }
     }
 
     /// The arguments, in place of any given before.
@@ -75,6 +77,12 @@ impl Firedrill {
 
     pub(crate) fn stdin(mut self, text: &str) -> Self {
         self.stdin = Some(text.to_owned());
+        self
+    }
+
+    /// Lets no file of it grow beyond so many blocks of 512 bytes, as a full disk does.
+    pub(crate) fn full_at(mut self, blocks: u32) -> Self {
+        self.full_at = Some(blocks);
         self
     }
 
@@ -187,7 +195,16 @@ impl Firedrill {
     }
 
     fn command(&self, stdout: Stdio, stderr: Stdio) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_firedrill"));
+        let mut command = match self.full_at {
+            None => Command::new(env!("CARGO_BIN_EXE_firedrill")),
+            Some(blocks) => {
+                let mut shell = Command::new("/bin/sh");
+                // The signal ignored, a write fails as on a full disk.
+                shell.args(["-c", r#"trap '' XFSZ; ulimit -f "$0" && exec "$@""#, &blocks.to_string()]);
+                shell.arg(env!("CARGO_BIN_EXE_firedrill"));
+                shell
+            }
+        };
         command.args(&self.args).env_clear().envs(&self.env).current_dir(self.folder.path());
         let stdin = if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() };
         command.stdin(stdin).stdout(stdout).stderr(stderr).process_group(0);

@@ -7,19 +7,43 @@ mod case;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod command_line;
+#[cfg(test)]
+mod docs;
+#[cfg(test)]
 mod engine;
+#[cfg(test)]
+mod help;
+#[cfg(test)]
+mod interrupted;
 #[cfg(test)]
 mod invalid;
 #[cfg(test)]
+mod link;
+#[cfg(test)]
+mod outages;
+#[cfg(test)]
 mod pair;
 #[cfg(test)]
+mod plan;
+#[cfg(test)]
+mod preconditions;
+#[cfg(test)]
 mod proxy;
+#[cfg(test)]
+mod record;
+#[cfg(test)]
+mod recover;
 #[cfg(test)]
 mod redact;
 #[cfg(all(test, feature = "sandbox"))]
 mod sandbox;
 #[cfg(test)]
+mod scene;
+#[cfg(test)]
 mod schema;
+#[cfg(test)]
+mod secrecy;
 #[cfg(test)]
 mod seed;
 #[cfg(test)]
@@ -28,6 +52,8 @@ mod site;
 mod tidy;
 #[cfg(test)]
 mod toys;
+#[cfg(test)]
+mod traps;
 
 use std::collections::BTreeSet;
 

@@ -65,6 +65,8 @@ pub(crate) enum Kms {
     Same,
     /// The same name, other bytes.
     Different,
+    /// Each site has a key, and the target's has another name.
+    OtherName,
     SourceOnly,
     Neither,
 }
@@ -115,12 +117,14 @@ impl Pair {
         let (first, second) = (key(), key());
         let (source, target) = match options.kms {
             Kms::Same => (Some(&first), Some(&first)),
-            Kms::Different => (Some(&first), Some(&second)),
+            Kms::Different | Kms::OtherName => (Some(&first), Some(&second)),
             Kms::SourceOnly => (Some(&first), None),
             Kms::Neither => (None, None),
         };
-        let source = Server::new("source", &folder, source, &options.env);
-        let target = Server::new("target", &folder, target, &options.env);
+        let key = |name: &str, bytes: Option<&String>| bytes.map(|bytes| format!("{name}:{bytes}"));
+        let name = if options.kms == Kms::OtherName { "other-key" } else { "my-minio-key" };
+        let source = Server::new("source", &folder, key("my-minio-key", source), &options.env);
+        let target = Server::new("target", &folder, key(name, target), &options.env);
         source.launch();
         target.launch();
         source.wait_ready();
@@ -277,11 +281,11 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn new(alias: &'static str, pair: &Path, kms: Option<&String>, env: &[(String, String)]) -> Self {
+    fn new(alias: &'static str, pair: &Path, kms: Option<String>, env: &[(String, String)]) -> Self {
         let folder = pair.join(alias);
         fs::create_dir_all(&folder).expect("a folder for the server");
         let mut env = env.to_vec();
-        env.extend(kms.map(|key| ("MINIO_KMS_SECRET_KEY".to_owned(), format!("my-minio-key:{key}"))));
+        env.extend(kms.map(|key| ("MINIO_KMS_SECRET_KEY".to_owned(), key)));
         Self {
             alias,
             port: free_port(),
@@ -338,6 +342,14 @@ impl Server {
         let _ = fs::remove_file(self.pid_file(child.id()));
         child.kill().expect("the server can be killed");
         child.wait().expect("the server ends");
+    }
+
+    /// Ends the server in order (SIGTERM), and waits until it is gone.
+    pub(crate) fn terminate(&self) {
+        self.signal("TERM");
+        let mut child = self.process.lock().unwrap().take().expect("a running server");
+        child.wait().expect("the server ends");
+        let _ = fs::remove_file(self.pid_file(child.id()));
     }
 
     /// Starts it again on the same port and drives, after [`Server::kill`], and waits until it is ready.

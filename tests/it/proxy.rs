@@ -59,8 +59,8 @@ enum Fault {
     Delay(Duration),
     /// Close the connection without an answer.
     Cut(At),
-    /// Answer 503 `SlowDown` in the server's place.
-    Refuse,
+    /// Answer with this status and error in the server's place.
+    Refuse(u16, &'static str),
 }
 
 type Matcher = Box<dyn Fn(&Recorded) -> bool + Send + Sync>;
@@ -150,7 +150,17 @@ impl Proxy {
 
     /// Answers the next `times` matching requests with 503 `SlowDown`; the server never sees them.
     pub(crate) fn refuse(&self, times: usize, matches: impl Fn(&Recorded) -> bool + Send + Sync + 'static) {
-        self.rule(matches, times, Fault::Refuse);
+        self.rule(matches, times, Fault::Refuse(503, "SlowDown"));
+    }
+
+    /// Answers every matching request with 403 `AccessDenied`, after which no client tries again.
+    pub(crate) fn deny(&self, matches: impl Fn(&Recorded) -> bool + Send + Sync + 'static) {
+        self.rule(matches, usize::MAX, Fault::Refuse(403, "AccessDenied"));
+    }
+
+    /// Takes back all faults: from here on everything passes. What is held stays held until its gate is opened.
+    pub(crate) fn clear(&self) {
+        self.shared.rules.lock().unwrap().clear();
     }
 
     fn rule(&self, matches: impl Fn(&Recorded) -> bool + Send + Sync + 'static, left: usize, fault: Fault) {
@@ -280,10 +290,12 @@ async fn faulty(shared: &Shared, n: usize, request: Request<Body>, fault: Fault)
             forward(shared, n, request).await?.into_body().collect().await?;
             Err(cut())
         }
-        Fault::Refuse => {
-            let text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>SlowDown</Code><Message>Please reduce your request rate</Message></Error>";
-            let body = Full::new(Bytes::from_static(text.as_bytes())).map_err(unreachable).boxed();
-            Ok(Response::builder().status(503).header(header::CONTENT_TYPE, "application/xml").body(body)?)
+        Fault::Refuse(status, code) => {
+            let text = format!(
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{code}</Message></Error>"
+            );
+            let body = Full::new(Bytes::from(text)).map_err(unreachable).boxed();
+            Ok(Response::builder().status(status).header(header::CONTENT_TYPE, "application/xml").body(body)?)
         }
     }
 }

@@ -1,4 +1,7 @@
-//! What is generated from the types: the editor's schema accepts what the reader accepts, and nothing is undocumented.
+//! What is generated from the types: the editor's schema accepts what the reader accepts, nothing is undocumented, and
+//! the files under `schemas/` are what the source says. `UPDATE=1` writes them anew.
+
+use std::{env, fs, path::Path};
 
 use firedrill::{
     check::load,
@@ -13,6 +16,24 @@ use crate::toys::TOYS;
 
 fn both() -> [&'static [Kind]; 2] {
     [TOYS, ALL]
+}
+
+fn shipped() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("runbooks");
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let read = entries
+        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read_to_string(&path).unwrap()));
+    let mut all: Vec<_> = read.collect();
+    all.sort();
+    assert!(all.len() >= 3, "{all:?}");
+    all
+}
+
+/// The first thing that the schema finds wrong: where, and by which keyword.
+fn refused(schema: &Value, text: &str) -> Vec<String> {
+    let json = parse(text).unwrap().to_json();
+    let validator = jsonschema::validator_for(schema).unwrap();
+    validator.iter_errors(&json).map(|e| format!("{} {}", e.instance_path(), e.kind().keyword())).collect()
 }
 
 fn accepts(schema: &Value, text: &str) -> bool {
@@ -48,7 +69,88 @@ fn every_property_has_a_description() {
             walk(&(kind.output)().to_value(), kind.uses, &mut missing);
         }
     }
+    walk(&journal_schema(), "journal", &mut missing);
     assert!(missing.is_empty(), "without a description: {missing:#?}");
+}
+
+#[test]
+fn the_generated_files_are_fresh() {
+    let pretty = |schema: &Value| serde_json::to_string_pretty(schema).unwrap() + "\n";
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
+    for (name, text) in [
+        ("runbook.schema.json", pretty(&runbook_schema(ALL))),
+        ("journal.schema.json", pretty(&journal_schema())),
+        ("steps.md", reference(ALL)),
+    ] {
+        let path = folder.join(name);
+        if env::var_os("UPDATE").is_some() {
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(&path, &text).unwrap();
+        }
+        let there = fs::read_to_string(&path).unwrap_or_default();
+        assert!(there == text, "schemas/{name} is not what the source says: `UPDATE=1 cargo test --test it schema`");
+    }
+}
+
+#[test]
+fn every_shipped_runbook_names_the_schema_and_fits_it() {
+    let schema = runbook_schema(ALL);
+    for (name, text) in shipped() {
+        let first = text.lines().next().unwrap_or_default();
+        assert_eq!(first, "# yaml-language-server: $schema=../schemas/runbook.schema.json", "{name}");
+        assert_eq!(refused(&schema, &text), [""; 0], "{name}");
+        if let Err(problems) = load(&text, ALL) {
+            panic!("{}", firedrill::problem::render(&name, &text, &problems, false));
+        }
+    }
+}
+
+#[test]
+fn the_schema_says_where_and_by_which_keyword_it_refuses() {
+    let schema = runbook_schema(ALL);
+    let (_, good) = shipped().into_iter().find(|(name, _)| name == "recover_bucket.yaml").expect("it is shipped");
+    for (from, to, wanted) in [
+        ("format: 1", "format: 2", "/format const"),
+        ("runbook: recover_bucket", "runbook: Recover", "/runbook pattern"),
+        ("kind: recovery", "kind: recover", "/kind oneOf"),
+        ("summary:", "sumary:", " additionalProperties"),
+        ("type: duration", "type: time", "/inputs/settle/type oneOf"),
+        ("uses: bucket.prepare", "uses: bucket.prepair", "/steps/3/uses oneOf"),
+        ("- id: ready", "- id: Ready", "/steps/4/id pattern"),
+        ("on_failure: warn", "on_failure: ignore", "/steps/2/on_failure oneOf"),
+        ("before_prepare: true", "before_prepare: 7", "/steps/1/with/before_prepare anyOf"),
+        ("before_prepare: true", "before_prepaer: true", "/steps/1/with additionalProperties"),
+        ("    expect: [\"out.versions > 0\"]", "    expect: \"out.versions > 0\"", "/steps/6/expect type"),
+    ] {
+        assert!(good.contains(from), "{from}");
+        let said = refused(&schema, &good.replacen(from, to, 1));
+        assert!(said.iter().any(|one| one == wanted), "{to}: wanted `{wanted}`, found {said:?}");
+    }
+}
+
+#[test]
+fn a_line_of_a_journal_fits_the_schema_of_journals() {
+    let validator = jsonschema::validator_for(&journal_schema()).unwrap();
+    let line = json!({"v": 1, "seq": 1, "at": "2026-11-23T18:00:00Z", "prev": "0", "path": "look",
+        "event": "receipt", "key": "start", "n": 1, "outcome": {"done": {"reset_id": "x"}}});
+    assert!(validator.is_valid(&line));
+    // A run that rebuilt a bucket on real servers: what version 1 of the format wrote is read for ever.
+    let recorded = include_str!("../cases/journals/recovered.jsonl");
+    for line in recorded.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let errors: Vec<String> = validator.iter_errors(&line).map(|e| e.to_string()).collect();
+        assert_eq!(errors, [""; 0], "{line}");
+    }
+    let journal = firedrill::journal::parse(recorded.as_bytes()).unwrap();
+    let state = firedrill::replay::RunState::replay(&journal.lines).unwrap();
+    assert_eq!(firedrill::verdict::verdict(&state).1, firedrill::verdict::Exit::Held);
+    for (field, bad) in
+        [("event", json!("recipe")), ("n", json!("one")), ("outcome", json!({"did": 1})), ("prev", json!(0))]
+    {
+        let mut line = line.clone();
+        line[field] = bad;
+        assert!(!validator.is_valid(&line), "{line}");
+    }
 }
 
 #[test]
@@ -63,10 +165,12 @@ fn the_schema_itself_is_valid() {
 fn the_schema_accepts_a_good_runbook_and_refuses_what_it_can() {
     let schema = runbook_schema(TOYS);
     let good = include_str!("../cases/ok/language.yaml");
-    let validator = jsonschema::validator_for(&schema).unwrap();
-    let json = parse(good).unwrap().to_json();
-    let errors: Vec<String> = validator.iter_errors(&json).map(|e| format!("{e} at {}", e.instance_path())).collect();
-    assert!(errors.is_empty(), "{errors:#?}");
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/ok");
+    for case in fs::read_dir(cases).unwrap().map(|entry| entry.unwrap().path()) {
+        if case.extension().is_some_and(|extension| extension == "yaml") {
+            assert_eq!(refused(&schema, &fs::read_to_string(&case).unwrap()), [""; 0], "{}", case.display());
+        }
+    }
     for (from, to) in [
         ("format: 1", "format: 2"),
         ("kind: recovery", "kind: recover"),
@@ -191,21 +295,48 @@ fn the_reference_names_every_kind_parameter_and_field() {
     }
 }
 
+/// What an example refers to is put in front of it: inputs and steps that only the whole runbook has.
 #[test]
 fn every_example_is_one_step_that_checks() {
     for kinds in both() {
         for kind in kinds {
-            let example = kind.example.trim().trim_start_matches("- ").replace('\n', "\n    ");
-            let text = format!(
-                "format: 1\nrunbook: example\nsummary: An example\nkind: recovery\nroles:\n  source: {{ description: Healthy }}\n  \
-                 target: {{ description: Damaged }}\nsteps:\n  - {example}\n"
-            );
-            if example.contains("{{") {
-                continue; // it needs steps and inputs that an example does not show
-            }
+            let text = around(kind);
             if let Err(problems) = load(&text, kinds) {
                 panic!("{}", firedrill::problem::render(kind.uses, &text, &problems, false));
             }
+            assert_eq!(refused(&runbook_schema(kinds), &text), [""; 0], "{}", kind.uses);
         }
     }
+}
+
+/// The smallest runbook that an example can stand in.
+fn around(kind: &Kind) -> String {
+    let example = kind.example.trim();
+    let indent = if example.starts_with("- ") { "\n  " } else { "\n    " };
+    let example = example.trim_start_matches("- ").replace('\n', indent);
+    let mut inputs = String::new();
+    for (name, sort) in [("bucket", "bucket"), ("max_attempts", "integer")] {
+        if example.contains(&format!("inputs.{name}")) {
+            inputs.extend(["  ", name, ": { type: ", sort, ", description: Given }\n"]);
+        }
+    }
+    let inputs = if inputs.is_empty() { inputs } else { format!("inputs:\n{inputs}") };
+    let mut before = String::new();
+    for (id, step) in [
+        ("targets", "{ id: targets, uses: replication.targets, with: { bucket: invoices } }"),
+        ("compare", "{ id: compare, uses: versions.compare, with: { bucket: invoices } }"),
+        ("damage", "{ id: damage, uses: versions.compare, with: { bucket: invoices } }"),
+        (
+            "start",
+            "{ id: start, uses: resync.start, with: { bucket: invoices, arn: \"arn:minio:replication::1:invoices\" } }",
+        ),
+    ] {
+        if example.contains(&format!("steps.{id}.")) {
+            before.extend(["  - ", step, "\n"]);
+        }
+    }
+    format!(
+        "format: 1\nrunbook: example\nsummary: An example\nkind: recovery\n{inputs}roles:\n  \
+         source: {{ description: Healthy }}\n  target: {{ description: Damaged }}\nsteps:\n{before}  - {example}\n"
+    )
 }

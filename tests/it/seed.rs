@@ -86,6 +86,31 @@ pub(crate) fn fill(server: &Server, bucket: &str, seed: u64) -> usize {
     versions
 }
 
+/// Puts many small objects, `data/0000` and so on.
+pub(crate) fn small(server: &Server, bucket: &str, count: usize) {
+    block_on(async || {
+        let client = s3(server);
+        let puts = (0..count).map(|n| {
+            let put = client.put_object().bucket(bucket).key(format!("data/{n:04}"));
+            async move {
+                put.body(format!("{n}").into_bytes().into()).send().await.expect("the object is put");
+            }
+        });
+        stream::iter(puts).buffer_unordered(8).collect::<Vec<()>>().await;
+    });
+}
+
+/// Puts many versions of one key, one after the other.
+pub(crate) fn many(server: &Server, bucket: &str, key: &str, count: usize) {
+    block_on(async || {
+        let client = s3(server);
+        for n in 0..count {
+            let put = client.put_object().bucket(bucket).key(key).body(format!("{n}").into_bytes().into());
+            put.send().await.expect("the version is put");
+        }
+    });
+}
+
 /// Puts one object and gives back its version id.
 pub(crate) fn put(server: &Server, bucket: &str, key: &str, body: &[u8]) -> String {
     block_on(async || {

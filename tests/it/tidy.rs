@@ -28,13 +28,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("step", &CONTRACT),
     ("site", &CONTRACT),
     ("change", &CONTRACT),
-    ("steps", &["step", "site", "change", "event", "failure", "version", "compare", "types"]),
+    ("steps", &["step", "site", "change", "event", "failure", "version", "compare", "types", "human"]),
     ("check", &["runbook", "template", "step", "tree", "problem", "types", "event", "failure"]),
     (
         "engine",
         &[
             "log", "clock", "step", "site", "change", "event", "failure", "template", "runbook", "replay", "verdict",
-            "types", "problem", "tree", "secret", "digest",
+            "types", "problem", "tree", "secret", "digest", "mask",
         ],
     ),
     ("sites", &["tree", "secret", "problem", "site", "types"]),
@@ -57,10 +57,10 @@ const CONTRACT: [&str; 13] = [
     "types",
 ];
 
-const EVERYTHING: [&str; 28] = [
+const EVERYTHING: [&str; 29] = [
     "change", "check", "cli", "clock", "compare", "digest", "mask", "engine", "event", "failure", "human", "journal",
-    "log", "problem", "replay", "report", "runbook", "runs", "schema", "secret", "site", "sites", "step", "steps",
-    "template", "tree", "types", "verdict",
+    "log", "problem", "replay", "report", "runbook", "runs", "sandbox", "schema", "secret", "site", "sites", "step",
+    "steps", "template", "tree", "types", "verdict",
 ];
 
 /// A source file without its comments, the texts in it and its unit tests.

@@ -3,7 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::site::s3::{Encryption, ObjectLock, Retention, Versioning};
+use crate::{
+    human,
+    site::s3::{Encryption, ObjectLock, Retention, Versioning},
+};
 
 /// The settings of a bucket that a replica must share.
 #[derive(Clone, Debug, PartialEq)]
@@ -149,8 +152,8 @@ fn versioning_text(versioning: &Versioning) -> String {
 fn retention_text(retention: Option<&Retention>) -> String {
     let Some(retention) = retention else { return "none".into() };
     match (retention.days, retention.years) {
-        (_, Some(years)) => format!("{}, {years} years", retention.mode),
-        (Some(days), None) => format!("{}, {days} days", retention.mode),
+        (_, Some(years)) => format!("{}, {}", retention.mode, human::plural(u64::from(years), "year")),
+        (Some(days), None) => format!("{}, {}", retention.mode, human::plural(u64::from(days), "day")),
         (None, None) => retention.mode.clone(),
     }
 }

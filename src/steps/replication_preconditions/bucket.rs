@@ -5,7 +5,7 @@ use super::{
     facts::Facts,
     need::told,
 };
-use crate::steps::bucket_prepare::alignment::{Cure, Difference, Setting, Settings, differences};
+use crate::steps::bucket_prepare::alignment::{Cure, Difference, Setting, Settings, differences, key_name};
 
 pub(super) fn versioning_enabled(facts: &Facts) -> Answer {
     let (source, target) = (&facts.source, &facts.target);
@@ -107,17 +107,38 @@ pub(super) fn setting_matches(
     let place = format!("{}/{}", facts.target.alias, facts.asked.target_bucket);
     match cure {
         Cure::Align if facts.asked.before_prepare => warn(detail, "`bucket.prepare` aligns it"),
-        Cure::Align => {
-            fail(detail, format!("`bucket.prepare` aligns it; by hand: `mc retention`, `mc encrypt` on {place}"))
-        }
+        Cure::Align => fail(detail, format!("`bucket.prepare` aligns it; by hand: {}", align(source, setting, &place))),
         Cure::Stricter => fail(
             format!("{detail}: the target is the stricter one"),
-            format!("raise the source, or lower {place} (`bucket.prepare` with `allow_weaker: true`)"),
+            format!("raise the source, or lower the target if that is meant: {}", align(source, setting, &place)),
         ),
         Cure::Fixed | Cure::Source => {
             fail(detail, "see the check `object_lock_matches`").because(CheckId::ObjectLockMatches)
         }
     }
+}
+
+/// The command that gives the target what the source has.
+fn align(source: &Settings, setting: Setting, place: &str) -> String {
+    let retention = source.lock.as_ref().and_then(|lock| lock.default.as_ref());
+    let command = match (setting, retention, &source.encryption) {
+        (Setting::Retention, Some(retention), _) => {
+            let period = match (retention.days, retention.years) {
+                (None, Some(years)) => format!("{years}y"),
+                (days, _) => format!("{}d", days.unwrap_or_default()),
+            };
+            format!("mc retention set --default {} {period} {place}", retention.mode)
+        }
+        (Setting::Retention, None, _) => format!("mc retention clear --default {place}"),
+        (Setting::Encryption, _, None) => format!("mc encrypt clear {place}"),
+        (Setting::Encryption, _, Some(encryption)) => match &encryption.kms_key {
+            Some(key) => format!("mc encrypt set sse-kms {} {place}", key_name(key)),
+            None => format!("mc encrypt set sse-s3 {place}"),
+        },
+        (Setting::Versioning, _, _) => format!("mc version enable {place}"),
+        (Setting::ObjectLock, _, _) => format!("mc mb --with-lock {place}"),
+    };
+    format!("`{command}`")
 }
 
 /// Settings of both buckets.
@@ -160,11 +181,11 @@ pub(super) fn lifecycle_safe(facts: &Facts) -> Answer {
         format!("rule `{}` removes {}{prefix}", rule.id, rule.removes.join(", "))
     };
     let list = removing.iter().map(|r| line(r)).collect::<Vec<_>>().join("; ");
-    let disable = format!(
-        "look at them with `mc ilm rule ls {0}/{1}`, and disable them for the recovery: `mc ilm rule edit --id RULE \
-         --disable {0}/{1}`",
-        target.alias, facts.asked.target_bucket
-    );
+    let edit = |rule: &&crate::site::s3::LifecycleRule| {
+        format!("`mc ilm rule edit --id \"{}\" --disable {}/{}`", rule.id, target.alias, facts.asked.target_bucket)
+    };
+    let disable =
+        format!("disable for the time of the recovery: {}", removing.iter().map(edit).collect::<Vec<_>>().join(", "));
     let ours = source.lifecycle.as_ref().map_err(|_| ());
     let shared = |rule: &crate::site::s3::LifecycleRule| {
         ours.is_ok_and(|all| {

@@ -4,7 +4,7 @@ use super::{
     checks::{Answer, Said, fail, pass, warn},
     facts::Facts,
     need::told,
-    rules::registered,
+    rules::{registered, remote, rule_ids},
 };
 use crate::types::Period;
 
@@ -22,8 +22,11 @@ pub(super) fn quota(facts: &Facts) -> Answer {
     Ok(fail(
         detail,
         format!(
-            "raise it: `mc quota set {}/{} --size …`, or `mc quota clear`",
-            target.alias, facts.asked.target_bucket
+            "raise it: `mc quota set {0}/{1} --size {2}MiB`, or lift it: `mc quota clear {0}/{1}`",
+            target.alias,
+            facts.asked.target_bucket,
+            // A quarter on top, for what is written meanwhile.
+            (needed / 4).saturating_add(needed).div_ceil(1 << 20)
         ),
     ))
 }
@@ -68,7 +71,13 @@ pub(super) fn bandwidth_limit(facts: &Facts) -> Answer {
     );
     Ok(warn(
         format!("{} a second{takes}", size(limit)),
-        format!("`mc replicate update {}/{} --id RULE --bandwidth 0` lifts it", facts.source.alias, facts.asked.bucket),
+        format!(
+            "lift it: `mc replicate update {}/{} --id {} --remote-bucket \"{}\" --bandwidth 0`",
+            facts.source.alias,
+            facts.asked.bucket,
+            rule_ids(facts).first().copied().unwrap_or("RULE"),
+            remote(facts)
+        ),
     ))
 }
 

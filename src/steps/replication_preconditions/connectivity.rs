@@ -4,7 +4,7 @@ use super::{
     checks::{Answer, CheckId, Said, Severity, fail, pass, unknown, warn},
     facts::{Fact, Facts, SiteFacts},
     need::{denied, told},
-    rules::registered,
+    rules::{registered, remote, rule_ids},
 };
 use crate::{
     failure::{Class, Failure},
@@ -78,9 +78,9 @@ pub(super) fn site_writable(facts: &Facts) -> Answer {
 
 pub(super) fn minio_server(facts: &Facts) -> Answer {
     for site in [&facts.source, &facts.target] {
-        let health = told(site, &site.health, "the name of the server")?;
+        told(site, &site.health, "the name of the server")?;
         let why = match (&site.info, &site.resyncs) {
-            _ if !health.is_minio => "it does not say that it is MinIO".to_owned(),
+            _ if site.is_not_minio() => "it does not say that it is MinIO".to_owned(),
             (Err(why), _) | (_, Err(why)) if knows_no_call(why) => format!("it does not know MinIO's calls: {why}"),
             _ => continue,
         };
@@ -163,7 +163,16 @@ pub(super) fn target_online(facts: &Facts) -> Answer {
                 ),
             )),
             Blame::Credentials => Ok(pass("the target answers the source, and refuses it")),
-            Blame::Other(_) => Ok(pass("the target answers the source, as far as it was asked")),
+            Blame::Other(_) if target_spoke(why) => Ok(pass("the target answers the source, as far as it was asked")),
+            // Whatever stood in the way kept the target from being asked, and counts where it is told.
+            Blame::Other(Said { because, .. }) => {
+                let remedy = "see the check `target_credentials`";
+                let said = unknown(format!("the source did not ask the target: {why}"), remedy);
+                Ok(match because {
+                    Some(id) => said.because(id),
+                    None => Said { severity: Some(Severity::Should), ..said },
+                })
+            }
             Blame::Unclear => Ok(unasked(facts, why)),
         },
     }
@@ -172,9 +181,13 @@ pub(super) fn target_online(facts: &Facts) -> Answer {
 pub(super) fn target_credentials(facts: &Facts) -> Answer {
     let check = probed(facts, "whether the target takes the source's credentials")?;
     let renew = format!(
-        "give the remote target valid credentials: `mc replicate update {}/{} --id RULE --remote-bucket \
-         http(s)://KEY:SECRET@HOST/{}`, and its user the actions of a replication user",
-        facts.source.alias, facts.asked.bucket, facts.asked.target_bucket
+        "enable the user on `{}`, or give the remote target valid keys: `mc replicate update {}/{} --id {} \
+         --remote-bucket \"{}\"`",
+        facts.target.alias,
+        facts.source.alias,
+        facts.asked.bucket,
+        rule_ids(facts).first().copied().unwrap_or("RULE"),
+        remote(facts)
     );
     match check {
         Ok(()) => Ok(pass("the target takes the source's credentials (only a canary proves that it takes replicas)")),
@@ -188,6 +201,11 @@ pub(super) fn target_credentials(facts: &Facts) -> Answer {
             Blame::Unclear => Ok(unasked(facts, why)),
         },
     }
+}
+
+/// Whether a failed replication check tells what the target said about its bucket.
+fn target_spoke(why: &Failure) -> bool {
+    matches!(why.code(), Some("RemoteTargetNotVersionedError" | "ReplicationDestinationMissingLockError"))
 }
 
 fn unasked(facts: &Facts, why: &Failure) -> Said {
@@ -252,6 +270,10 @@ fn in_the_way(facts: &Facts, why: &Failure) -> Said {
         }
         Some("ReplicationDestinationMissingLockError") => {
             unknown(detail, "see the check `object_lock_matches`").because(CheckId::ObjectLockMatches)
+        }
+        // The server's words for a source without versioning have a code that says nothing.
+        _ if matches!(&facts.source.versioning, Ok(versioning) if !versioning.enabled) => {
+            unknown(detail, "see the check `versioning_enabled`").because(CheckId::VersioningEnabled)
         }
         _ => fail(detail, "put right what it names, then run this again"),
     }
@@ -332,7 +354,10 @@ mod tests {
     fn another_service_is_told_to_mirror() {
         assert_eq!(outcome(minio_server, &facts()), Pass);
         let mut other = facts();
+        // A proxy in front of MinIO has a name of its own.
         other.target.health.as_mut().unwrap().is_minio = false;
+        assert_eq!(outcome(minio_server, &other), Pass);
+        other.target.info = Err(Failure::refused("it does not know the call"));
         let said = minio_server(&other).unwrap();
         assert_eq!(said.outcome, Fail);
         assert!(said.remedy.unwrap().contains("mc mirror --preserve a/data b/data"));
@@ -393,7 +418,7 @@ mod tests {
         assert_eq!(both(&checked(Err(said("dial tcp: connection refused")))), (Fail, Unknown));
         assert_eq!(both(&checked(Err(said("The Access Key Id you provided does not exist")))), (Pass, Fail));
         assert_eq!(both(&checked(Err(refused("RemoteTargetNotVersionedError", 400)))), (Pass, Unknown));
-        assert_eq!(both(&checked(Err(refused("InvalidRequest", 400)))), (Pass, Fail));
+        assert_eq!(both(&checked(Err(refused("InvalidRequest", 400)))), (Unknown, Fail));
         let mut before = checked(Err(refused("RemoteTargetNotVersionedError", 400)));
         before.asked.before_prepare = true;
         assert_eq!(both(&before), (Pass, Warn));

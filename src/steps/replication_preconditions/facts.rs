@@ -14,7 +14,11 @@ use crate::{
         s3::{Encryption, LifecycleRule, ObjectLock, Replication, Versioning},
     },
     step::{Cx, Reads},
-    steps::{bucket_prepare::alignment::key_name, replication_targets::names_of, site_check::seconds_ahead},
+    steps::{
+        bucket_prepare::alignment::key_name,
+        replication_targets::{names_of, the_target},
+        site_check::seconds_ahead,
+    },
     types::{BucketName, Role},
 };
 
@@ -78,7 +82,7 @@ pub(super) struct SiteFacts {
 }
 
 /// Asks everything. `Err` only for what is no answer of a site, such as a role that no site is bound to.
-pub(super) async fn gather(cx: &Cx<Reads>, asked: Asked) -> Result<Facts, Failure> {
+pub(super) async fn gather(cx: &Cx<Reads>, mut asked: Asked) -> Result<Facts, Failure> {
     let (here, there) = (cx.read(&asked.source)?, cx.read(&asked.target)?);
     let limit = Semaphore::new(AT_ONCE);
     let (mut source, mut target, replication, remote_targets, replication_check) = tokio::join!(
@@ -94,6 +98,10 @@ pub(super) async fn gather(cx: &Cx<Reads>, asked: Asked) -> Result<Facts, Failur
         },
     );
 
+    // The step that looks for it may have broken for a reason that is named here.
+    if asked.arn.is_empty() {
+        asked.arn = find_arn(&asked, &target, replication.as_ref().ok(), remote_targets.as_ref().ok());
+    }
     // Versions written from here on are left out of both counts, or live writes would look like a difference.
     let begin = begin(&source, cx.now());
     let scope =
@@ -202,6 +210,11 @@ impl SiteFacts {
         }
     }
 
+    /// It answers, and neither says that it is `MinIO` (a proxy may have another name) nor knows its calls.
+    pub(super) fn is_not_minio(&self) -> bool {
+        self.health.as_ref().is_ok_and(|health| !health.is_minio) && self.info.is_err()
+    }
+
     /// The site is known to have no such bucket.
     pub(super) fn bucket_missing(&self) -> bool {
         matches!(self.exists, Ok(false))
@@ -229,6 +242,20 @@ fn no_rules_no_resync(resyncs: Fact<Vec<ResyncStatus>>) -> Fact<Vec<ResyncStatus
 fn begin(source: &SiteFacts, now: Timestamp) -> Timestamp {
     let said = source.health.as_ref().ok().and_then(|h| h.server_time).unwrap_or(now);
     Timestamp::from_second(said.as_second().saturating_add(1)).unwrap_or(said)
+}
+
+/// The ARN of the target, when there is no doubt about it; empty otherwise.
+fn find_arn(
+    asked: &Asked,
+    target: &SiteFacts,
+    replication: Option<&Option<Replication>>,
+    remote: Option<&Vec<RemoteTarget>>,
+) -> String {
+    let (Some(replication), Some(remote)) = (replication, remote) else { return String::new() };
+    let replication = replication.clone().unwrap_or_default();
+    let names = target.names.iter().cloned().collect();
+    let id = target.info.as_ref().ok().map(|info| info.deployment_id.as_str());
+    the_target(&replication, remote, &asked.target_bucket, &names, id).unwrap_or_default()
 }
 
 async fn target_keys(

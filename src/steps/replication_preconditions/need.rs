@@ -50,6 +50,9 @@ fn not_told(site: &SiteFacts, what: &str, why: &Failure) -> Said {
         return unknown(detail, format!("bring `{}` back, then run this again", site.alias))
             .because(CheckId::SiteOnline);
     }
+    if site.is_not_minio() {
+        return unknown(detail, "see the check `minio_server`").because(CheckId::MinioServer);
+    }
     if bad_credentials(why) {
         let remedy = format!("give valid credentials for `{}`", site.alias);
         return unknown(detail, remedy).because(CheckId::Permissions);

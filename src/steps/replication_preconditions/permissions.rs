@@ -53,6 +53,8 @@ const BOTH: &[Need] = &[
     bucket("s3:GetBucketObjectLockConfiguration"),
     bucket("s3:GetEncryptionConfiguration"),
     bucket("s3:GetLifecycleConfiguration"),
+    // On the target too: the queue of its own rules is looked at.
+    bucket("s3:GetReplicationConfiguration"),
     // There is no action that only reads the status of a resync.
     bucket("s3:ResetBucketReplicationState"),
     objects("s3:GetObject"),
@@ -60,8 +62,7 @@ const BOTH: &[Need] = &[
     admin("admin:ServerInfo"),
     better(admin("admin:SiteReplicationInfo")),
 ];
-const SOURCE: &[Need] =
-    &[bucket("s3:GetReplicationConfiguration"), admin("admin:GetBucketTarget"), better(admin("admin:ServerTrace"))];
+const SOURCE: &[Need] = &[admin("admin:GetBucketTarget"), better(admin("admin:ServerTrace"))];
 const TARGET: &[Need] = &[admin("admin:GetBucketQuota")];
 /// On the target, for a bucket that is still to be made or aligned.
 const PREPARING: &[Need] = &[
@@ -155,7 +156,11 @@ impl Lacks {
                         format!("what the account of {} `{}` may do could not be had: {why}", site.role, site.alias),
                         format!("check the credentials of `{0}`: `mc admin info {0}`", site.alias),
                     );
-                    if site.health.is_err() { said.because(CheckId::SiteOnline) } else { said }
+                    match (site.health.is_err(), site.is_not_minio()) {
+                        (true, _) => said.because(CheckId::SiteOnline),
+                        (false, true) => said.because(CheckId::MinioServer),
+                        (false, false) => said,
+                    }
                 });
                 return;
             }
@@ -186,8 +191,7 @@ impl Lacks {
     }
 
     fn said(self, facts: &Facts) -> Said {
-        let grant =
-            "allow them in the account's policy: `mc admin policy create ALIAS NAME FILE`, `mc admin policy attach`";
+        let grant = grant(facts, if self.missing.is_empty() { &self.better } else { &self.missing });
         if !self.missing.is_empty() {
             return fail(format!("missing: {}", self.missing.join(", ")), grant);
         }
@@ -205,6 +209,20 @@ impl Lacks {
         }
         pass(format!("`{}` and `{}` allow all that is needed", facts.source.alias, facts.target.alias))
     }
+}
+
+/// How to let the accounts do it, on each site that lacks something.
+fn grant(facts: &Facts, lacking: &[String]) -> String {
+    let sites = [&facts.source, &facts.target].into_iter();
+    let sites = sites.filter(|site| lacking.iter().any(|name| name.ends_with(&format!(" on {}", site.role))));
+    let commands = sites.map(|site| {
+        format!(
+            "`mc admin policy create {0} firedrill FILE`, `mc admin policy attach {0} firedrill --user ACCOUNT`",
+            site.alias
+        )
+    });
+    let commands = commands.collect::<Vec<_>>().join(", ");
+    format!("write a policy that allows them into FILE, and give it to the account: {commands}")
 }
 
 fn named(site: &SiteFacts, action: &str) -> String {

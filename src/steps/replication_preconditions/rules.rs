@@ -28,6 +28,7 @@ pub(super) fn rule_enabled(facts: &Facts) -> Answer {
         .map(|rule| format!("`mc replicate update {} --id {} --state enable`", place(facts), rule.id))
         .collect::<Vec<_>>()
         .join(", ");
+    let enable = format!("{}{enable}", make_first(facts));
     match (on.is_empty(), off.is_empty()) {
         (true, _) => Ok(fail(format!("every rule to the target is disabled: {}", ids(&off)), enable)),
         (false, false) => Ok(warn(format!("enabled: {}; disabled: {}", ids(&on), ids(&off)), enable)),
@@ -89,17 +90,18 @@ pub(super) fn rule_scope(facts: &Facts) -> Answer {
 
 pub(super) fn target_registered(facts: &Facts) -> Answer {
     let source = &facts.source;
-    if facts.asked.arn.is_empty() {
-        return Ok(fail("no remote target of the bucket is the target", "see the step `replication.targets`"));
-    }
+    configured(facts)?;
     let targets = match &source.remote_targets_of(facts) {
         Ok(targets) => *targets,
         Err(said) => return Err(said.clone()),
     };
+    if facts.asked.arn.is_empty() {
+        return Ok(no_target_fits(facts, targets));
+    }
     let Some(target) = targets.iter().find(|t| t.arn == facts.asked.arn) else {
         return Ok(fail(
             format!("source `{}` has no remote target {}", source.alias, facts.asked.arn),
-            format!("`mc replicate ls {}`; add the target again with `mc replicate add`", place(facts)),
+            format!("see what it has: `mc replicate ls {}`; add the target again: {}", place(facts), add(facts)),
         ));
     };
     if target.target_bucket != facts.asked.target_bucket.as_str() {
@@ -112,6 +114,25 @@ pub(super) fn target_registered(facts: &Facts) -> Answer {
         ));
     }
     Ok(is_the_target(facts, target))
+}
+
+/// The step before found none, or more than one.
+fn no_target_fits(facts: &Facts, targets: &[RemoteTarget]) -> Said {
+    let wanted = format!("{}/{}", facts.target.alias, facts.asked.target_bucket);
+    let known: Vec<_> = targets.iter().map(|t| format!("{} → {}/{}", t.arn, t.endpoint, t.target_bucket)).collect();
+    let detail = if known.is_empty() {
+        format!("{} has no remote target", place(facts))
+    } else {
+        format!("it cannot be told which remote target of {} is {wanted}: {}", place(facts), known.join("; "))
+    };
+    let remedy = format!(
+        "are direction and bucket names right? if one of these is `{0}` under another name, add that name to the \
+         `nodes:` of `{0}` in sites.yaml; otherwise add a rule: {1}",
+        facts.target.alias,
+        add(facts)
+    );
+    let said = fail(detail, remedy);
+    if facts.target.is_not_minio() { said.because(CheckId::MinioServer) } else { said }
 }
 
 /// Whether a remote target is our target, as far as names and ids tell.
@@ -160,11 +181,7 @@ fn configured(facts: &Facts) -> Result<&Replication, Said> {
         Some(replication) if !replication.rules.is_empty() => Ok(replication),
         Some(_) | None => Err(fail(
             format!("bucket `{}` on source `{}` has no replication rules", facts.asked.bucket, source.alias),
-            format!(
-                "is the direction right? if it is, add a rule first: `mc replicate add {} --remote-bucket … --replicate \
-                 \"delete,delete-marker,existing-objects,metadata-sync\"`",
-                place(facts)
-            ),
+            format!("is the direction right? if it is, add a rule first: {}", add(facts)),
         )
         .because(CheckId::ReplicationConfigured)),
     }
@@ -177,9 +194,9 @@ fn rules(facts: &Facts) -> Result<Vec<&Rule>, Said> {
     if rules.is_empty() {
         return Err(fail(
             format!("no rule leads to {}", if facts.asked.arn.is_empty() { "the target" } else { &facts.asked.arn }),
-            format!("`mc replicate ls {}`; add one with `mc replicate add`", place(facts)),
+            format!("see what there is: `mc replicate ls {}`; add a rule: {}", place(facts), add(facts)),
         )
-        .because(CheckId::RuleEnabled));
+        .because(if facts.asked.arn.is_empty() { CheckId::TargetRegistered } else { CheckId::RuleEnabled }));
     }
     Ok(rules)
 }
@@ -211,15 +228,66 @@ fn place(facts: &Facts) -> String {
     format!("{}/{}", facts.source.alias, facts.asked.bucket)
 }
 
+/// The command that adds a rule to the target.
+fn add(facts: &Facts) -> String {
+    let priorities = facts.replication.iter().flatten().flat_map(|r| &r.rules).map(|r| r.priority);
+    format!(
+        "{}`mc replicate add {} --remote-bucket \"{}\" --priority {} --replicate \
+         \"delete,delete-marker,existing-objects,metadata-sync\"`, with the keys of a replication user of `{}`",
+        make_first(facts),
+        place(facts),
+        with_keys(&facts.target.endpoint, facts.asked.target_bucket.as_str()),
+        priorities.max().unwrap_or(0).saturating_add(1),
+        facts.target.alias
+    )
+}
+
+/// A remote bucket as `mc` wants it, with room for the keys.
+fn with_keys(endpoint: &str, bucket: &str) -> String {
+    format!("{}/{bucket}", endpoint.trim_end_matches('/').replacen("://", "://KEY:SECRET@", 1))
+}
+
+/// The remote target as the source knows it, as `mc` wants it.
+pub(super) fn remote(facts: &Facts) -> String {
+    let endpoint = registered(facts).map_or_else(
+        || facts.target.endpoint.clone(),
+        |target| format!("{}://{}", if target.secure { "https" } else { "http" }, target.endpoint),
+    );
+    with_keys(&endpoint, facts.asked.target_bucket.as_str())
+}
+
+/// The server takes no change of a rule whose bucket on the target is missing: what has to come before it.
+fn make_first(facts: &Facts) -> String {
+    if !facts.target.bucket_missing() {
+        return String::new();
+    }
+    let with = if matches!(facts.source.lock, Ok(Some(_))) { "--with-lock" } else { "--with-versioning" };
+    format!(
+        "make the lost bucket first, or MinIO refuses to change the rule: `mc mb {with} {}/{}`, then ",
+        facts.target.alias, facts.asked.target_bucket
+    )
+}
+
+/// The ids of the rules that lead to the target, as far as they are known.
+pub(super) fn rule_ids(facts: &Facts) -> Vec<&str> {
+    rules(facts).map(|rules| rules.into_iter().map(|rule| rule.id.as_str()).collect()).unwrap_or_default()
+}
+
 fn flags(facts: &Facts, rules: &[&Rule]) -> String {
     let update = |rule: &&Rule| {
+        // The server takes no delete markers in a rule that asks for tags.
+        let (markers, but) = if rule.tags.is_empty() {
+            ("delete-marker,", "")
+        } else {
+            ("", " (MinIO replicates delete markers only by rules without tags)")
+        };
         format!(
-            "`mc replicate update {} --id {} --replicate \"delete,delete-marker,existing-objects,metadata-sync\"`",
+            "`mc replicate update {} --id {} --replicate \"delete,{markers}existing-objects,metadata-sync\"`{but}",
             place(facts),
             rule.id
         )
     };
-    rules.iter().map(update).collect::<Vec<_>>().join(", ")
+    format!("{}{}", make_first(facts), rules.iter().map(update).collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, pin::pin, time::Duration};
 
 use jiff::Timestamp;
-use tokio::{sync::mpsc::Receiver, time::sleep};
+use tokio::{
+    sync::mpsc::Receiver,
+    time::{sleep, timeout},
+};
 
 use super::{
     ResyncMonitor, job, may_pass,
@@ -24,6 +27,8 @@ use crate::{
 const LOOK_AROUND: Duration = Duration::from_secs(30);
 /// Versions of a listing that one look reads: a bounded cost, whatever the size of the bucket.
 const LISTED: u64 = 5_000;
+/// A target that is frozen accepts connections and never answers; the watch must not stand still with it.
+const ANSWER: Duration = Duration::from_secs(5);
 const ERRORS_KEPT: usize = 5;
 
 /// All that is asked besides the status.
@@ -112,7 +117,8 @@ impl Witnesses {
     /// Asks the witnesses, most of them only now and then. None of them can fail the watch.
     pub(super) async fn look_around(&mut self, at: Duration) {
         self.open_trace().await;
-        self.target_answers = Some(self.target.health().await.is_ok_and(|health| health.live));
+        let health = timeout(ANSWER, self.target.health()).await;
+        self.target_answers = Some(health.is_ok_and(|answer| answer.is_ok_and(|health| health.live)));
         if self.looked.is_some_and(|last| at.saturating_sub(last) < self.look_around) {
             return;
         }
@@ -146,6 +152,9 @@ impl Witnesses {
             self.seen_online |= online;
             // False also means that there was no traffic yet.
             self.link_online = self.seen_online.then_some(online);
+        }
+        if self.target_answers == Some(false) {
+            return;
         }
         let listing = Listing { after: self.arrivals.after.clone(), ..Listing::default() };
         self.arrivals.read(self.target.versions(&self.target_bucket, listing)).await;

@@ -61,6 +61,8 @@ pub(crate) enum Reason {
     FailedStatus,
     /// The source still has it in its queue.
     Pending,
+    /// The source calls it replicated, from before the target lost it: no resync has come to it since.
+    NotReached,
     /// None of the above.
     Unknown,
 }
@@ -86,6 +88,7 @@ impl Reason {
             }
             Self::FailedStatus => "the source's log says why (`unable to replicate for object`): `mc admin logs`",
             Self::Pending => "give it time, then compare again",
+            Self::NotReached => "another resync sends it: run this runbook again when nothing keeps one from starting",
             Self::Unknown => "look at one of them with `mc stat --version-id` on both sites, and at the source's log",
         }
     }
@@ -206,6 +209,9 @@ impl Facts {
         match head.replication_status.as_deref() {
             Some("FAILED") => (Reason::FailedStatus, "the source calls its replication FAILED".into()),
             Some("PENDING") => (Reason::Pending, "the source calls its replication PENDING".into()),
+            Some("COMPLETED") => {
+                (Reason::NotReached, "no resync has come to it: the source believes it arrived".into())
+            }
             Some(status) => (Reason::Unknown, format!("reason unknown; the source calls its replication {status}")),
             None => (Reason::Unknown, "reason unknown; the source never queued it".into()),
         }
@@ -289,7 +295,7 @@ mod tests {
         assert_eq!(reason(&facts(), &object, Some(Head { sse_c: true, ..head() })), Reason::SseC);
         assert_eq!(reason(&facts(), &object, Some(says("FAILED"))), Reason::FailedStatus);
         assert_eq!(reason(&facts(), &object, Some(says("PENDING"))), Reason::Pending);
-        assert_eq!(reason(&facts(), &object, Some(says("COMPLETED"))), Reason::Unknown);
+        assert_eq!(reason(&facts(), &object, Some(says("COMPLETED"))), Reason::NotReached);
         assert_eq!(reason(&facts(), &object, Some(head())), Reason::Unknown);
 
         let mut other = facts();

@@ -13,6 +13,7 @@ use crate::{
     },
     event::Progress,
     failure::Failure,
+    human,
     site::{
         Site,
         listing::{Listing, Versions},
@@ -132,6 +133,39 @@ impl Kept {
     }
 }
 
+/// Keeps the keys that differ, until they are too many: from then on only the numbers.
+struct Collected {
+    kept: Kept,
+    keys_kept: usize,
+    differences: usize,
+    too_many: bool,
+}
+
+impl Collected {
+    fn new(keys_kept: usize) -> Self {
+        Self { kept: Kept::default(), keys_kept, differences: 0, too_many: false }
+    }
+
+    fn take(&mut self, name: String, key: Key) {
+        self.differences += key.differences.len();
+        if key.differences.is_empty() || self.too_many {
+            self.kept.clean += key.tally;
+            return;
+        }
+        self.kept.open.insert(name, key);
+        if self.kept.open.len() > self.keys_kept || self.differences > DIFFERENCES_KEPT {
+            self.too_many = true;
+            for key in std::mem::take(&mut self.kept.open).into_values() {
+                self.kept.clean += key.tally;
+            }
+        }
+    }
+
+    fn end(self) -> Round {
+        if self.too_many { Round::TooMany(self.kept.clean) } else { Round::Kept(self.kept) }
+    }
+}
+
 impl Round {
     fn tally(&self) -> Tally {
         match self {
@@ -195,7 +229,7 @@ impl<'a> Task<'a> {
             differences += key.differences.len();
             if said.elapsed() >= Duration::from_secs(1) {
                 said = Instant::now();
-                let what = format!("comparing, {differences} differences so far");
+                let what = format!("comparing, {} so far", human::plural(differences as u64, "difference"));
                 cx.progress(Progress {
                     what,
                     done: Some(seen.compared() + seen.left_out + seen.out_of_scope),
@@ -209,25 +243,13 @@ impl<'a> Task<'a> {
     }
 
     async fn collect<A: Access>(&self, cx: &Cx<A>) -> Result<Round, Failure> {
-        let mut kept = Kept::default();
-        let (mut differences, mut too_many) = (0, false);
+        let mut collected = Collected::new(KEYS_KEPT);
         self.walk(cx, |name, key| {
-            differences += key.differences.len();
-            if key.differences.is_empty() || too_many {
-                kept.clean += key.tally;
-            } else {
-                kept.open.insert(name, key);
-                if kept.open.len() > KEYS_KEPT || differences > DIFFERENCES_KEPT {
-                    too_many = true;
-                    for key in std::mem::take(&mut kept.open).into_values() {
-                        kept.clean += key.tally;
-                    }
-                }
-            }
+            collected.take(name, key);
             Ok(())
         })
         .await?;
-        Ok(if too_many { Round::TooMany(kept.clean) } else { Round::Kept(kept) })
+        Ok(collected.end())
     }
 
     /// Looks at every key again that differed.
@@ -351,5 +373,44 @@ impl Stream for Versions {
     type Error = Failure;
     async fn next(&mut self) -> Result<Option<Version>, Failure> {
         Versions::next(self).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A key with one version, which is on both sites or missing on the target.
+    fn key(missing: bool) -> Key {
+        if !missing {
+            return Key { tally: Tally { same: 1, ..Tally::default() }, differences: Vec::new() };
+        }
+        let (key, version_id) = ("k".to_owned(), "v".to_owned());
+        let detail = String::new();
+        let difference = Difference { class: Class::Missing, key, version_id, detail, source: None, target: None };
+        Key { tally: Tally { missing: 1, ..Tally::default() }, differences: vec![difference] }
+    }
+
+    fn collected(missing: usize) -> Round {
+        let mut collected = Collected::new(3);
+        for n in 0..missing {
+            collected.take(format!("missing-{n}"), key(true));
+            collected.take(format!("same-{n}"), key(false));
+        }
+        collected.end()
+    }
+
+    #[test]
+    fn beyond_a_limit_differing_keys_are_counted_and_not_kept() {
+        let Round::Kept(kept) = collected(3) else { panic!("three keys are not too many") };
+        assert_eq!((kept.open.len(), kept.tally().missing, kept.tally().same), (3, 3, 3));
+        for missing in [4, 5, 100] {
+            let round = collected(missing);
+            assert!(matches!(round, Round::TooMany(_)), "{missing}");
+            let n = missing as u64;
+            assert_eq!((round.tally().missing, round.tally().same), (n, n));
+            assert!(round.is_open(&[]) && !round.is_open(&[Class::Missing]));
+            assert!(round.progress(Duration::ZERO).what.starts_with(&format!("{missing} missing, ")));
+        }
     }
 }

@@ -315,22 +315,24 @@ pub(crate) struct Disk {
 }
 
 impl Recorder for Disk {
-    fn record(&self, path: &str, event: &Event, _: Durable) -> Result<Line, Failure> {
-        let mut lines = self.lines.lock().unwrap();
-        if self.room.is_some_and(|room| lines.len() >= room) {
-            return Err(Failure::Journal("the disk is full".into()));
-        }
-        let line = Line {
+    fn next(&self, path: &str, event: &Event) -> Result<Line, Failure> {
+        Ok(Line {
             v: FORMAT,
-            seq: lines.len() as u64,
+            seq: self.lines.lock().unwrap().len() as u64,
             at: self.clock.map_or_else(jiff::Timestamp::now, Clock::now),
             prev: String::new(),
             path: path.to_owned(),
             masked: Vec::new(),
             event: event.clone(),
-        };
+        })
+    }
+    fn write(&self, line: &Line, _: Durable) -> Result<(), Failure> {
+        let mut lines = self.lines.lock().unwrap();
+        if self.room.is_some_and(|room| lines.len() >= room) {
+            return Err(Failure::Journal("the disk is full".into()));
+        }
         lines.push(line.clone());
-        Ok(line)
+        Ok(())
     }
     fn artifact(&self, _: &str) -> Result<Box<dyn ArtifactFile>, Failure> {
         Err(Failure::Journal("toy runs have no files".into()))
@@ -459,6 +461,7 @@ fn started(runbook: &Runbook) -> RunStarted {
         tool: "toy".into(),
         runbook: runbook.name.clone(),
         runbook_sha256: String::new(),
+        plan_sha256: None,
         kind: runbook.kind,
         user: "ann".into(),
         host: "h".into(),
