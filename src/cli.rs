@@ -110,11 +110,11 @@ pub enum Command {
     #[command(after_help = RECOVER)]
     Recover {
         /// The healthy site and the bucket, kept as they are
-        #[arg(value_name = "SOURCE/BUCKET")]
-        source: Place,
+        #[arg(value_name = "SOURCE/BUCKET", required_unless_present = "sandbox", conflicts_with = "sandbox")]
+        source: Option<Place>,
         /// The damaged site and the bucket to rebuild
-        #[arg(value_name = "TARGET/BUCKET")]
-        target: Place,
+        #[arg(value_name = "TARGET/BUCKET", required_unless_present = "sandbox", conflicts_with = "sandbox")]
+        target: Option<Place>,
         #[command(flatten)]
         options: Options,
         #[command(flatten)]
@@ -130,6 +130,13 @@ pub enum Command {
         target: Place,
         #[command(flatten)]
         options: Options,
+    },
+    /// Start two embedded sites and stay, for rehearsals with other clients; print how to reach them
+    #[command(hide = cfg!(not(feature = "sandbox")))]
+    Sandbox {
+        /// A scenario: a name, or a YAML file
+        #[arg(value_name = "SCENARIO", default_value = "target_lost")]
+        scenario: String,
     },
     /// Go on with a run that was killed or stopped, waits, or ended without holding
     Resume {
@@ -276,6 +283,16 @@ pub struct Go {
     pub since: Option<jiff::Timestamp>,
     #[command(flatten)]
     pub yes: Yes,
+    /// Run on two embedded sites, set up as this scenario says: a name, or a YAML file [default: `target_lost`]
+    #[arg(
+        long,
+        value_name = "SCENARIO",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "target_lost",
+        hide = cfg!(not(feature = "sandbox")),
+    )]
+    pub sandbox: Option<String>,
 }
 
 /// Answers given beforehand.

@@ -8,6 +8,8 @@ mod look;
 mod plan;
 mod resume;
 mod run;
+#[cfg_attr(not(feature = "sandbox"), path = "commands/no_sandbox.rs")]
+mod sandbox;
 mod sites;
 mod terminal;
 
@@ -86,9 +88,20 @@ pub async fn execute(cli: Cli) -> Result<Exit, Refusal> {
         Command::Plan { file, bind, out, probe } => plan::plan(&file, &bind, out.as_deref(), probe, json).await,
         Command::Run { file, bind, go, plan } => {
             let runbook = load::file(&file)?;
+            if let Some(scenario) = &go.sandbox {
+                return sandbox::run(&runs, runbook, &bind, &go, scenario, json).await;
+            }
             run::run(&runs, runbook, &bind, &go, plan.as_deref(), json).await
         }
         Command::Recover { source, target, options, go } => {
+            let (source, target) = match (source, target, &go.sandbox) {
+                (Some(source), Some(target), None) => (source, target),
+                (_, _, scenario) => {
+                    let (runbook, bind) = embedded::unbound(&embedded::RECOVER, options)?;
+                    let scenario = scenario.as_deref().unwrap_or_default();
+                    return sandbox::run(&runs, runbook, &bind, &go, scenario, json).await;
+                }
+            };
             let (runbook, bind) = embedded::bucket(&embedded::RECOVER, source, target, options)?;
             run::run(&runs, runbook, &bind, &go, None, json).await
         }
@@ -96,6 +109,7 @@ pub async fn execute(cli: Cli) -> Result<Exit, Refusal> {
             let (runbook, bind) = embedded::bucket(&embedded::VERIFY, source, target, options)?;
             run::run(&runs, runbook, &bind, &run::no_go(), None, json).await
         }
+        Command::Sandbox { scenario } => sandbox::stay(&scenario).await,
         Command::Resume { run, go } => resume::resume(&runs, &run, &go, json).await,
         Command::Approve { run, step, no, comment, go } => {
             resume::approve(&runs, &run, step.as_deref(), !no, comment, &go, json).await

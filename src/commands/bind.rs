@@ -37,11 +37,20 @@ pub(super) struct Bound {
 }
 
 pub(super) async fn bind(loaded: &Loaded, bind: &Bind) -> Result<Bound, Refusal> {
+    bind_by(loaded, bind, |aliases| wires(aliases, &bind.options.lookup, &loaded.beside)).await
+}
+
+/// As [`bind`], with the connections made by whoever knows the sites.
+pub(super) async fn bind_by(
+    loaded: &Loaded,
+    bind: &Bind,
+    wires: impl FnOnce(&BTreeMap<Role, String>) -> Result<Found, Refusal>,
+) -> Result<Bound, Refusal> {
     let runbook = &loaded.runbook;
     let inputs = inputs(runbook, &bind.options.inputs, bind.options.inputs_file.as_deref()).await?;
     let accepted = accepted(runbook, &bind.options.accept)?;
     let aliases = aliases(runbook, &bind.roles)?;
-    let found = wires(&aliases, &bind.options.lookup, &loaded.beside)?;
+    let found = wires(&aliases)?;
     let sites = look(&found.wires).await;
     distinct(&sites)?;
     let masker = masker(runbook, &found.wires, &inputs);

@@ -27,3 +27,9 @@ pub(super) fn bucket(
     let roles = vec![("source".into(), source.alias), ("target".into(), target.alias)];
     Ok((loaded, Bind { roles, options }))
 }
+
+/// An embedded runbook whose roles are bound elsewhere.
+pub(super) fn unbound(runbook: &Embedded, options: Options) -> Result<(load::Loaded, Bind), Refusal> {
+    let loaded = load::text(runbook.name, runbook.text.as_bytes(), ".".into())?;
+    Ok((loaded, Bind { roles: Vec::new(), options }))
+}

@@ -35,7 +35,7 @@ pub(super) async fn plan(
     let loaded = load::file(file)?;
     let bound = bind::bind(&loaded, bind).await?;
     let (user, host) = terminal::who_and_where();
-    let go = Go { confirm_target: None, since: None, yes: Yes { yes: Vec::new() } };
+    let go = Go { confirm_target: None, since: None, yes: Yes { yes: Vec::new() }, sandbox: None };
     let first = run::started(&loaded, &bound, "plan", &go, user.clone(), host);
     let warn_only = first.warn_only.clone();
     let clock = Clock::Wall;

@@ -31,7 +31,7 @@ use crate::{
 
 /// The options of a run that changes nothing.
 pub(super) fn no_go() -> Go {
-    Go { confirm_target: None, since: None, yes: Yes { yes: Vec::new() } }
+    Go { confirm_target: None, since: None, yes: Yes { yes: Vec::new() }, sandbox: None }
 }
 
 pub(super) async fn run(
@@ -46,6 +46,18 @@ pub(super) async fn run(
         tracing::warn!("{warnings}");
     }
     let bound = bind::bind(&loaded, bind).await?;
+    begin(runs, loaded, bound, go, plan, json).await
+}
+
+/// Begins a run of a runbook that is bound, and drives it.
+pub(super) async fn begin(
+    runs: &Runs,
+    loaded: Loaded,
+    bound: Bound,
+    go: &Go,
+    plan: Option<&Path>,
+    json: bool,
+) -> Result<Exit, Refusal> {
     let kept = plan.map(|path| kept(path, &loaded, &bound)).transpose()?;
     let (user, host) = terminal::who_and_where();
     let given = answers(&loaded.runbook, go.confirm_target.as_deref(), &go.yes, &bound.sites, &user)?;

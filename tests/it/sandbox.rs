@@ -53,7 +53,7 @@ impl Sandbox {
     }
 
     /// One of its sites as the helpers for real servers see it.
-    fn server(&self, like: &Server, site: &Access) -> Server {
+    fn server(like: &Server, site: &Access) -> Server {
         like.as_user(&site.access_key, &site.secret_key).at(&site.endpoint)
     }
 
@@ -226,8 +226,8 @@ fn answers_are_those_of_a_real_site() {
     needs_minio!();
     let real = &pair::Pair::shared().source;
     let sandbox = Sandbox::start("healthy");
-    let ours = sandbox.server(real, &sandbox.pair.source);
-    let other = sandbox.server(real, &sandbox.pair.target);
+    let ours = Sandbox::server(real, &sandbox.pair.source);
+    let other = Sandbox::server(real, &sandbox.pair.target);
     let folder = tempfile::tempdir().unwrap();
     let bucket = "like-the-real-one";
     for server in [real, &ours] {
@@ -276,6 +276,7 @@ const ASKS: &str = "
     GET /BUCKET?versions=&delimiter=%2F&max-keys=2
     GET /BUCKET?versions=&version-id-marker=x
     GET /BUCKET?versions=&prefix=b&key-marker=a
+    GET /BUCKET?versions=&metadata=true&max-keys=40
     GET /BUCKET?list-type=2
     GET /BUCKET?list-type=2&max-keys=3&encoding-type=url
     GET /BUCKET?list-type=2&delimiter=%2F
@@ -329,6 +330,42 @@ fn without_ids(body: &str) -> String {
         (r#""RequestId":"[^"]*","HostId":"[^"]*""#, "HOST"),
     ];
     masks.iter().fold(body.to_owned(), |text, (pattern, mask)| {
-        Regex::new(pattern).unwrap().replace_all(&text, *mask).into_owned()
+        Regex::new(pattern).expect("a pattern").replace_all(&text, *mask).into_owned()
     })
+}
+
+#[test]
+fn the_first_command_of_a_newcomer_is_green_and_says_where_it_ran() {
+    let runbook = concat!(env!("CARGO_MANIFEST_DIR"), "/runbooks/resync_bucket.yaml");
+    let case = Firedrill::new().args(["run", runbook, "--sandbox"]);
+    case.run().exit(0).says("sandbox `target_lost`").says("188 versions compared: no difference");
+    assert_eq!(case.events("answered").len(), 2, "two people were asked");
+}
+
+#[test]
+fn a_scenario_is_named_or_a_file_and_takes_the_place_of_sites() {
+    let recover = |args: &[&str]| Firedrill::new().args(["recover"].iter().chain(args));
+    recover(&["--sandbox=partial_loss"]).run().exit(0).says("sandbox `partial_loss`");
+    recover(&["--sandbox=nowhere"]).run().exit(3).says("there is no scenario `nowhere`: known are active_active");
+    recover(&["a/bucket", "b/bucket", "--sandbox"]).run().exit(2);
+    recover(&[]).run().exit(2);
+    let own = "scenario: own\nsummary: My own\nbucket: mine\ndata: { objects: 5, delete_markers: 1 }\ndamage: { bucket_lost: true }\n";
+    recover(&["--sandbox=own.yaml"]).file("own.yaml", own).run().exit(0).says("16 versions compared: no difference");
+    recover(&["--sandbox=own.yaml"]).file("own.yaml", "scenario: own\nsummery: x\n").run().exit(3).says("summery");
+}
+
+#[test]
+fn a_pair_that_stays_tells_how_to_reach_it() {
+    let case = Firedrill::new().args(["sandbox", "healthy"]);
+    let running = case.spawn();
+    until(|| running.so_far().contains("Ctrl-C"));
+    let said = running.so_far();
+    let host = |alias: &str| {
+        let line = said.lines().find_map(|line| line.strip_prefix(&format!("export MC_HOST_{alias}=")));
+        line.expect("a site").to_owned()
+    };
+    let verify = Firedrill::new().env("MC_HOST_source", &host("source")).env("MC_HOST_target", &host("target"));
+    verify.args(["verify", "source/invoices", "target/invoices"]).run().exit(0);
+    running.signal("INT");
+    assert_eq!(running.wait().code, 0);
 }

@@ -1,0 +1,22 @@
+//! What stands for the sandbox in a program that was built without it.
+
+use super::{Refusal, load::Loaded};
+use crate::{
+    cli::{Bind, Go},
+    runs::Runs,
+    verdict::Exit,
+};
+
+#[expect(clippy::unused_async, reason = "the same signature as with the sandbox")]
+pub(super) async fn run(_: &Runs, _: Loaded, _: &Bind, _: &Go, _: &str, _: bool) -> Result<Exit, Refusal> {
+    Err(missing())
+}
+
+#[expect(clippy::unused_async, reason = "the same signature as with the sandbox")]
+pub(super) async fn stay(_: &str) -> Result<Exit, Refusal> {
+    Err(missing())
+}
+
+fn missing() -> Refusal {
+    Refusal::refused("this program was built without the sandbox")
+}

@@ -1,0 +1,144 @@
+//! `--sandbox` and `sandbox`: the embedded pair of sites in place of real ones.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use super::{
+    Refusal,
+    bind::{self, Found},
+    load::Loaded,
+    print, run,
+};
+use crate::{
+    cli::{Bind, Go},
+    problem,
+    runs::Runs,
+    sandbox::{self, Access, Pair, Scenario, scenario},
+    secret::Secret,
+    site::{SiteSpec, Value, Wire},
+    types::Role,
+    verdict::Exit,
+};
+
+/// What both sites are called, as the roles of a recovery are.
+const SOURCE: &str = "source";
+const TARGET: &str = "target";
+
+/// Runs a runbook against the pair of a scenario, which also gives inputs and answers; what the command line says
+/// goes before it.
+pub(super) async fn run(
+    runs: &Runs,
+    loaded: Loaded,
+    bind: &Bind,
+    go: &Go,
+    scenario: &str,
+    json: bool,
+) -> Result<Exit, Refusal> {
+    let scenario = find(scenario)?;
+    if !bind.roles.is_empty() {
+        return Err(Refusal::refused("`--sandbox` brings its own sites: leave `--site` out"));
+    }
+    let mut bind = bind.clone();
+    bind.roles = loaded.runbook.roles.iter().map(|(role, _)| (role.to_string(), role.to_string())).collect();
+    let bucket = serde_json::Value::String(scenario.bucket.clone());
+    let offered = [("bucket".to_owned(), bucket)].into_iter().chain(scenario.inputs.clone());
+    for (name, value) in offered {
+        let declared = loaded.runbook.inputs.iter().any(|input| input.name == name);
+        if declared && bind.options.inputs_file.is_none() && bind.options.inputs.iter().all(|(given, _)| *given != name)
+        {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            bind.options.inputs.push((name, text));
+        }
+    }
+    let mut go = Go { sandbox: None, confirm_target: Some(TARGET.into()), since: go.since, yes: go.yes.clone() };
+    let asks = |step: &str| loaded.runbook.steps.iter().any(|spec| spec.id == step);
+    let yes = scenario.answers.iter().filter(|(step, answer)| asks(step) && answer.as_bool() != Some(false));
+    go.yes.yes.extend(yes.map(|(step, _)| step.clone()));
+    let pair = start(scenario).await?;
+    if !json {
+        print(&format!("sandbox `{}`: {}", pair.scenario.scenario, pair.scenario.summary));
+        print(
+            "  two sites in this process, filled for this run and gone with it; sites, inputs and answers come from the scenario",
+        );
+    }
+    let bound = bind::bind_by(&loaded, &bind, |aliases| wires(&pair, aliases)).await?;
+    run::begin(runs, loaded, bound, &go, None, json).await
+}
+
+/// Starts a pair and stays until it is interrupted.
+pub(super) async fn stay(scenario: &str) -> Result<Exit, Refusal> {
+    let pair = start(find(scenario)?).await?;
+    let Pair { scenario, source, target, .. } = &pair;
+    print(&format!("sandbox `{}`: {}", scenario.scenario, scenario.summary));
+    print(&format!("  bucket `{}` on both sites, for mc and firedrill:\n", scenario.bucket));
+    for (alias, site) in [(SOURCE, source), (TARGET, target)] {
+        print(&format!("export MC_HOST_{alias}={}", site.mc_host()));
+    }
+    for (alias, site) in [(SOURCE, source), (TARGET, target)] {
+        let Access { endpoint, access_key, secret_key } = site;
+        print(&format!(
+            "\n# {alias}, for aws\nexport AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={secret_key} \
+             AWS_REGION=us-east-1 AWS_ENDPOINT_URL={endpoint}"
+        ));
+    }
+    print("\nThe sites run until this is interrupted (Ctrl-C).");
+    tokio::signal::ctrl_c().await.map_err(|e| Refusal::new(Exit::Defect, format!("signals cannot be caught: {e}")))?;
+    Ok(Exit::Held)
+}
+
+async fn start(scenario: Scenario) -> Result<Pair, Refusal> {
+    let started = sandbox::start(scenario).await;
+    started.map_err(|e| Refusal::new(Exit::Broke, format!("the sandbox cannot listen on this machine: {e}")))
+}
+
+/// A scenario by its name, or from a file.
+fn find(name: &str) -> Result<Scenario, Refusal> {
+    let wrong = |problem, text: &str| Refusal::refused(problem::render(name, text, &[problem], false));
+    if let Some((_, text)) = scenario::ALL.iter().find(|(known, _)| *known == name) {
+        return Scenario::read(text).map_err(|problem| wrong(problem, text));
+    }
+    if !Path::new(name).extension().is_some_and(|e| e == "yaml" || e == "yml") {
+        let known: Vec<&str> = scenario::ALL.iter().map(|(known, _)| *known).collect();
+        return Err(Refusal::refused(format!("there is no scenario `{name}`: known are {}", known.join(", "))));
+    }
+    let text = std::fs::read_to_string(name).map_err(|e| Refusal::refused(format!("{name}: cannot be read: {e}")))?;
+    Scenario::read(&text).map_err(|problem| wrong(problem, &text))
+}
+
+/// The connections to the pair: a role is bound to the site of its name.
+fn wires(pair: &Pair, aliases: &BTreeMap<Role, String>) -> Result<Found, Refusal> {
+    let mut wires = BTreeMap::new();
+    for (role, alias) in aliases {
+        let site = match alias.as_str() {
+            SOURCE => &pair.source,
+            TARGET => &pair.target,
+            _ => {
+                let text = format!("the sandbox has a source and a target, and the runbook has a role `{role}`");
+                return Err(Refusal::refused(text));
+            }
+        };
+        let spec = spec(alias, site).ok_or_else(|| Refusal::new(Exit::Defect, "the sandbox has no usable address"))?;
+        wires.insert(role.clone(), Wire::new(spec)?);
+    }
+    Ok(Found { wires, file: None })
+}
+
+fn spec(alias: &str, site: &Access) -> Option<SiteSpec> {
+    let literal = |text: &str| Value::Literal(Secret::new(text.to_owned()));
+    Some(SiteSpec {
+        alias: alias.to_owned(),
+        endpoint: site.endpoint.parse().ok()?,
+        nodes: Vec::new(),
+        region: "us-east-1".to_owned(),
+        path_style: true,
+        access_key: literal(&site.access_key),
+        secret_key: literal(&site.secret_key),
+        session_token: None,
+        ca_bundle: None,
+        pin: None,
+        insecure: false,
+        connect_timeout: Duration::from_secs(5),
+        request_timeout: Duration::from_secs(30),
+        max_requests_per_second: None,
+        drills: true,
+    })
+}
