@@ -7,7 +7,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use super::{
     site::Site,
     store::{Bucket, Version},
-    wire::{Answer, Ask, DECLARATION, Refused, Reply, element, escape, millis},
+    wire::{Answer, Ask, DECLARATION, Refused, Reply, element, millis, query_text},
 };
 
 const OWNER: &str = "<Owner><ID>02d6176db174dc93cb1b899f7c6078f08654445fe8cf1b6ce98d8855f66bdbf4</ID>\
@@ -89,11 +89,11 @@ pub(super) fn versions(site: &Site, ask: &Ask) -> Answer {
     for (key, version, latest) in &found {
         let name = if version.marker { "DeleteMarker" } else { "Version" };
         answer += &format!(
-            "<{name}>{}{OWNER}{}<IsLatest>{latest}</IsLatest><VersionId>{}</VersionId>{}</{name}>",
+            "<{name}>{}{OWNER}{}{}<IsLatest>{latest}</IsLatest><VersionId>{}</VersionId></{name}>",
             page.facts(key, version),
             class(version),
+            page.metadata(version),
             version.id,
-            page.metadata(version)
         );
     }
     if page.encoded {
@@ -242,8 +242,11 @@ impl Page {
     }
     /// One element for each header, named after it.
     fn metadata(&self, version: &Version) -> String {
-        if !self.metadata || version.marker {
+        if !self.metadata {
             return String::new();
+        }
+        if version.marker {
+            return "<Internal><K>0</K><M>0</M></Internal>".to_owned();
         }
         let mut all = String::from("<UserMetadata>");
         for (name, value) in version.headers.iter().filter(|(name, _)| !name.starts_with("x-amz-checksum-")) {
@@ -253,11 +256,11 @@ impl Page {
         if let Some(status) = version.status() {
             all += &element("X-Amz-Replication-Status", status);
         }
-        let tags: Vec<_> = version.tags.iter().map(|(key, value)| format!("{}={}", url(key), url(value))).collect();
-        format!(
-            "{all}</UserMetadata><UserTags>{}</UserTags><Internal><K>2</K><M>2</M></Internal>",
-            escape(&tags.join("&"))
-        )
+        all += "</UserMetadata>";
+        if !version.tags.is_empty() {
+            all += &element("UserTags", &query_text(&version.tags));
+        }
+        all + "<Internal><K>2</K><M>2</M></Internal>"
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Response, Uri};
 use http_body_util::{BodyExt, Collected};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -28,6 +28,7 @@ use super::{
     resync::{self, Progress},
     site::Site,
     wire::{Answer, Ask, Refused, Reply, http_date, request_id},
+    xml::Element,
 };
 
 /// All that S3 knows is answered by the route: MinIO's documents would lose fields in a generic model.
@@ -267,7 +268,6 @@ impl Server {
             tokio::time::sleep(delay).await;
         }
         let path = request.uri().path().to_owned();
-        let admin = path.starts_with("/minio/admin/");
         let response = if throttled && !path.starts_with("/minio/") {
             let refused =
                 Refused::new(503, "SlowDown", "Resource requested is unreadable, please reduce your request rate");
@@ -281,21 +281,22 @@ impl Server {
                 ),
             }
         };
-        Ok(self.dress(response, admin).await)
+        Ok(self.dress(response, &path).await)
     }
 
-    /// Headers that every answer carries; errors that s3s gave to admin calls turn into JSON.
-    async fn dress(&self, response: Response<Body>, admin: bool) -> Response<Body> {
+    /// Headers that every answer carries; errors that s3s gave are worded and written as the server does.
+    async fn dress(&self, response: Response<Body>, path: &str) -> Response<Body> {
         let (mut head, mut body) = response.into_parts();
         let xml = head.headers.get("content-type").is_some_and(|t| t.as_bytes().starts_with(b"application/xml"));
-        if admin && xml && !head.status.is_success() {
+        if xml && !head.status.is_success() {
             let bytes = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
-            let root = super::xml::Element::parse(&bytes).unwrap_or_default();
-            let reply =
-                Refused::new(head.status.as_u16(), root.text(&["Code"]), root.text(&["Message"])).in_json().reply(None);
-            let status: StatusCode = head.status;
-            (head, body) = whole(reply).into_parts();
-            head.status = status;
+            let root = Element::parse(&bytes).unwrap_or_default();
+            // Our own errors name a host.
+            if root.text(&["HostId"]).is_empty() {
+                (head, body) = whole(checked_by_s3s(head.status.as_u16(), &root, path)).into_parts();
+            } else {
+                body = Body::from(bytes);
+            }
         }
         let headers = &mut head.headers;
         headers.insert("server", HeaderValue::from_static("MinIO"));
@@ -307,6 +308,22 @@ impl Server {
         }
         Response::from_parts(head, body)
     }
+}
+
+/// What s3s refused before the request came to us: mostly signatures.
+fn checked_by_s3s(status: u16, root: &Element, path: &str) -> Reply {
+    let message = match root.text(&["Code"]) {
+        "SignatureDoesNotMatch" => {
+            "The request signature we calculated does not match the signature you provided. Check your key and signing \
+             method."
+        }
+        "RequestTimeTooSkewed" => "The difference between the request time and the server's time is too large.",
+        _ => root.text(&["Message"]),
+    };
+    let refused = Refused::new(status, root.text(&["Code"]), message);
+    let (bucket, key) = path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
+    let refused = if path.starts_with("/minio/admin/") { refused.in_json() } else { refused };
+    refused.reply(Some((bucket, key)))
 }
 
 fn whole(reply: Reply) -> Response<Body> {
