@@ -283,7 +283,7 @@ pub struct Go {
     pub since: Option<jiff::Timestamp>,
     #[command(flatten)]
     pub yes: Yes,
-    /// Run on two embedded sites, set up as this scenario says: a name, or a YAML file [default: `target_lost`]
+    /// Run on two embedded sites: a scenario, or its YAML file [default: `target_lost`]
     #[arg(
         long,
         value_name = "SCENARIO",

@@ -291,8 +291,8 @@ impl Server {
         if xml && !head.status.is_success() {
             let bytes = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
             let root = Element::parse(&bytes).unwrap_or_default();
-            // Our own errors name a host.
-            if root.text(&["HostId"]).is_empty() {
+            // Our own errors name a host, or answer a HEAD and have no body.
+            if root.text(&["HostId"]).is_empty() && !bytes.is_empty() {
                 (head, body) = whole(checked_by_s3s(head.status.as_u16(), &root, path)).into_parts();
             } else {
                 body = Body::from(bytes);
