@@ -117,6 +117,7 @@ fn some_names_occur_in_one_place_only() {
         ("aws_sdk_s3", &["src/site/s3.rs", "src/site/s3/"]),
         ("serde_yaml", &["src/tree.rs", "src/tree/"]),
         ("anyhow", &["src/main.rs"]),
+        ("s3s", &["src/sandbox/"]),
         ("println!", &PRINT),
         ("print!", &PRINT),
         ("eprintln!", &PRINT),
