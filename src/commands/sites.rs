@@ -22,17 +22,20 @@ pub(super) async fn sites(aliases: &[String], lookup: &Lookup, json: bool) -> Re
     let mut rows = Vec::new();
     let mut exit = Exit::Held;
     for alias in aliases {
-        let spec = known.lookup(alias).map_err(|e| Refusal::refused(e.to_string()))?;
-        let site = Site::<Reads> { wire: Wire::new(spec)?, ledger: () };
-        let (row, ok) = test(&site).await;
-        table.add_row([alias, &site.endpoint(), &row.deployment, &row.release, &row.account, &row.result]);
+        let (row, failed) = match known.lookup(alias) {
+            Ok(spec) => test(&Site::<Reads> { wire: Wire::new(spec)?, ledger: () }).await,
+            Err(unknown) => (Row { result: unknown.to_string(), ..Row::default() }, Some(Exit::Refused)),
+        };
+        table.add_row([alias, &row.endpoint, &row.deployment, &row.release, &row.account, &row.result]);
         rows.push(json!({
-            "alias": alias, "endpoint": site.endpoint(), "deployment_id": row.deployment, "release": row.release,
-            "account": row.account, "ok": ok, "result": row.result,
+            "alias": alias, "endpoint": row.endpoint, "deployment_id": row.deployment, "release": row.release,
+            "account": row.account, "ok": failed.is_none(), "result": row.result,
         }));
-        if !ok {
-            exit = Exit::Broke;
-        }
+        // An alias that is unknown outweighs a site that is down: it was never asked.
+        exit = match (exit, failed) {
+            (Exit::Refused, _) | (_, None) => exit,
+            (_, Some(failed)) => failed,
+        };
     }
     if json {
         print_json(&rows);
@@ -44,14 +47,15 @@ pub(super) async fn sites(aliases: &[String], lookup: &Lookup, json: bool) -> Re
 
 #[derive(Default)]
 struct Row {
+    endpoint: String,
     deployment: String,
     release: String,
     account: String,
     result: String,
 }
 
-async fn test(site: &Site<Reads>) -> (Row, bool) {
-    let mut row = Row::default();
+async fn test(site: &Site<Reads>) -> (Row, Option<Exit>) {
+    let mut row = Row { endpoint: site.endpoint(), ..Row::default() };
     let tested: Result<(), Failure> = async {
         row.account = site.account().await?.name;
         let info = site.info().await?;
@@ -64,5 +68,5 @@ async fn test(site: &Site<Reads>) -> (Row, bool) {
         Ok(()) => "ok".into(),
         Err(failure) => failure.to_string(),
     };
-    (row, tested.is_ok())
+    (row, tested.err().map(|_| Exit::Broke))
 }
