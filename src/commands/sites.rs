@@ -1,6 +1,6 @@
 //! `sites`: whether each site answers, who it is, and whether it accepts its credentials.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use comfy_table::Table;
 use serde_json::json;
@@ -9,6 +9,7 @@ use super::{Refusal, bind, print, print_json};
 use crate::{
     cli::Lookup,
     failure::Failure,
+    mask::Masker,
     site::{Site, Wire},
     step::Reads,
     verdict::Exit,
@@ -23,7 +24,7 @@ pub(super) async fn sites(aliases: &[String], lookup: &Lookup, json: bool) -> Re
     let mut exit = Exit::Held;
     for alias in aliases {
         let (row, failed) = match known.lookup(alias) {
-            Ok(spec) => test(&Site::<Reads> { wire: Wire::new(spec)?, ledger: () }).await,
+            Ok(spec) => test(Wire::new(spec)?).await,
             Err(unknown) => (Row { result: unknown.to_string(), ..Row::default() }, Some(Exit::Refused)),
         };
         table.add_row([alias, &row.endpoint, &row.deployment, &row.release, &row.account, &row.result]);
@@ -54,7 +55,8 @@ struct Row {
     result: String,
 }
 
-async fn test(site: &Site<Reads>) -> (Row, Option<Exit>) {
+async fn test(wire: Arc<Wire>) -> (Row, Option<Exit>) {
+    let site = Site::<Reads> { wire: Arc::clone(&wire), ledger: () };
     let mut row = Row { endpoint: site.endpoint(), ..Row::default() };
     let tested: Result<(), Failure> = async {
         row.account = site.account().await?.name;
@@ -64,9 +66,12 @@ async fn test(site: &Site<Reads>) -> (Row, Option<Exit>) {
         Ok(())
     }
     .await;
+    // The account of an administrator is named as its access key is.
+    let masker = Masker::new(wire.secrets(), []);
+    row.account = masker.text(&row.account).into_owned();
     row.result = match &tested {
         Ok(()) => "ok".into(),
-        Err(failure) => failure.to_string(),
+        Err(failure) => masker.text(&failure.to_string()).into_owned(),
     };
     (row, tested.err().map(|_| Exit::Broke))
 }
