@@ -64,6 +64,8 @@ pub struct Setup {
     pub frozen: Option<plan::Frozen>,
     /// Whether reading steps may let servers write probes; `plan` decides, a run always may.
     pub probe: bool,
+    /// Whether waiting is worth it, for `until`, retries and differences to close; a plan does not wait.
+    pub waits: bool,
 }
 
 /// Tells a run to stop: once, and it ends in order; twice, and it ends at once.

@@ -1,4 +1,4 @@
-//! The record of a run while it runs: every event is written, folded into the state, and shown, in this order.
+//! The record of a run while it runs: every event is folded into the state, written, and shown, in this order.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

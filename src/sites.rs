@@ -137,13 +137,13 @@ impl<'a> Sites<'a> {
             (None, None) => format!("{} (not there)", self.options.beside.join("sites.yaml").display()),
         };
         let places = format!("looked in {file}, in MC_HOST_{alias}, and in {}", self.mc.place());
-        let near = did_you_mean(alias, known.iter().copied()).map(|near| format!("{near} "));
-        let list = match known.as_slice() {
-            [] => "; no alias is known".to_owned(),
-            names => format!("; known: {}", names.join(", ")),
+        let list = match (did_you_mean(alias, known.iter().copied()), known.as_slice()) {
+            (_, []) => "no alias is known".to_owned(),
+            (Some(near), _) => near,
+            (None, names) => format!("known here: `{}`", names.join("`, `")),
         };
         let problem = Problem::error(None, format!("no site has the alias `{alias}`"));
-        let problem = problem.help(format!("{}{places}{list}", near.unwrap_or_default()));
+        let problem = problem.help(format!("{places}; {list}"));
         Refused { file: None, text: String::new(), problems: vec![problem] }
     }
 }
@@ -295,7 +295,7 @@ mod tests {
         assert_eq!(problem.what, "no site has the alias `primry`");
         let path = folder.0.join("sites.yaml");
         let help = format!(
-            "did you mean `primary`? looked in {}, in MC_HOST_primry, and in /nowhere/config.json (not there); known: primary, rough",
+            "looked in {}, in MC_HOST_primry, and in /nowhere/config.json (not there); did you mean `primary`?",
             path.display()
         );
         assert_eq!(problem.help.unwrap(), help);

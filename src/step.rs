@@ -188,6 +188,7 @@ pub(crate) trait Host: Send + Sync {
     fn now(&self) -> Timestamp;
     fn accepted(&self) -> &BTreeMap<String, String>;
     fn probe(&self) -> Option<Probe>;
+    fn waits(&self) -> bool;
     fn rto_left(&self) -> Option<f64>;
     /// Tries to get an answer: from the journal, a flag, a person at the terminal, `approve`.
     fn ask<'a>(&'a self, key: &'a str, question: Question) -> BoxFuture<'a, Result<Answer, Failure>>;
@@ -231,6 +232,10 @@ impl<A: Access> Cx<A> {
     /// Leave to let a server write a probe; `None` under `plan` without `--probe`.
     pub fn probe(&self) -> Option<Probe> {
         self.host.probe()
+    }
+    /// Whether waiting for something to change is worth it; `plan` looks once.
+    pub fn waits(&self) -> bool {
+        self.host.waits()
     }
     /// Seconds left until the recovery time objective is missed; `None` without one.
     pub fn rto_left(&self) -> Option<f64> {

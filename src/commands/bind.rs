@@ -12,7 +12,7 @@ use super::{Refusal, load::Loaded, terminal};
 use crate::{
     cli::{Bind, Lookup},
     event::SiteRecord,
-    failure::Failure,
+    failure::{Class, Failure},
     mask::Masker,
     problem,
     runbook::{self, Runbook},
@@ -162,6 +162,8 @@ pub(super) async fn look(wires: &BTreeMap<Role, Arc<Wire>>) -> BTreeMap<String, 
         };
         let record = match site.info().await {
             Ok(info) => record(Some(info.deployment_id.clone()), Some(info.releases().join(", ")), None),
+            // It answers, and does not tell: without leave to ask it is there all the same.
+            Err(failure) if failure.class() == Some(Class::Refused) => record(None, None, None),
             Err(failure) => record(None, None, Some(failure.to_string())),
         };
         (role.to_string(), record)

@@ -61,6 +61,7 @@ pub(super) async fn plan(
         clock,
         frozen: None,
         probe,
+        waits: false,
     };
     let mut items = plan::plan(&setup).await.map_err(|f| bind::broken(&f, &bound.masker))?;
     for item in &mut items {

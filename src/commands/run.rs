@@ -134,6 +134,7 @@ impl UnderWay {
             clock: Clock::Wall,
             frozen: self.frozen,
             probe: true,
+            waits: true,
         };
         let ended = engine::run(&setup).await;
         if self.log.state(|state| matches!(state.phase, Phase::Ended(_))) {

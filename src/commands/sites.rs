@@ -1,6 +1,6 @@
 //! `sites`: whether each site answers, who it is, and whether it accepts its credentials.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use comfy_table::Table;
 use serde_json::json;
@@ -9,6 +9,7 @@ use super::{Refusal, bind, print, print_json};
 use crate::{
     cli::Lookup,
     failure::Failure,
+    mask::Masker,
     site::{Site, Wire},
     step::Reads,
     verdict::Exit,
@@ -22,17 +23,20 @@ pub(super) async fn sites(aliases: &[String], lookup: &Lookup, json: bool) -> Re
     let mut rows = Vec::new();
     let mut exit = Exit::Held;
     for alias in aliases {
-        let spec = known.lookup(alias).map_err(|e| Refusal::refused(e.to_string()))?;
-        let site = Site::<Reads> { wire: Wire::new(spec)?, ledger: () };
-        let (row, ok) = test(&site).await;
-        table.add_row([alias, &site.endpoint(), &row.deployment, &row.release, &row.account, &row.result]);
+        let (row, failed) = match known.lookup(alias) {
+            Ok(spec) => test(Wire::new(spec)?).await,
+            Err(unknown) => (Row { result: unknown.to_string(), ..Row::default() }, Some(Exit::Refused)),
+        };
+        table.add_row([alias, &row.endpoint, &row.deployment, &row.release, &row.account, &row.result]);
         rows.push(json!({
-            "alias": alias, "endpoint": site.endpoint(), "deployment_id": row.deployment, "release": row.release,
-            "account": row.account, "ok": ok, "result": row.result,
+            "alias": alias, "endpoint": row.endpoint, "deployment_id": row.deployment, "release": row.release,
+            "account": row.account, "ok": failed.is_none(), "result": row.result,
         }));
-        if !ok {
-            exit = Exit::Broke;
-        }
+        // An alias that is unknown outweighs a site that is down: it was never asked.
+        exit = match (exit, failed) {
+            (Exit::Refused, _) | (_, None) => exit,
+            (_, Some(failed)) => failed,
+        };
     }
     if json {
         print_json(&rows);
@@ -44,14 +48,16 @@ pub(super) async fn sites(aliases: &[String], lookup: &Lookup, json: bool) -> Re
 
 #[derive(Default)]
 struct Row {
+    endpoint: String,
     deployment: String,
     release: String,
     account: String,
     result: String,
 }
 
-async fn test(site: &Site<Reads>) -> (Row, bool) {
-    let mut row = Row::default();
+async fn test(wire: Arc<Wire>) -> (Row, Option<Exit>) {
+    let site = Site::<Reads> { wire: Arc::clone(&wire), ledger: () };
+    let mut row = Row { endpoint: site.endpoint(), ..Row::default() };
     let tested: Result<(), Failure> = async {
         row.account = site.account().await?.name;
         let info = site.info().await?;
@@ -60,9 +66,12 @@ async fn test(site: &Site<Reads>) -> (Row, bool) {
         Ok(())
     }
     .await;
+    // The account of an administrator is named as its access key is.
+    let masker = Masker::new(wire.secrets(), []);
+    row.account = masker.text(&row.account).into_owned();
     row.result = match &tested {
         Ok(()) => "ok".into(),
-        Err(failure) => failure.to_string(),
+        Err(failure) => masker.text(&failure.to_string()).into_owned(),
     };
-    (row, tested.is_ok())
+    (row, tested.err().map(|_| Exit::Broke))
 }

@@ -144,7 +144,7 @@ impl StepRun<'_> {
             if template::condition(&until.that, &scope).map_err(broken)? {
                 return Ok(done);
             }
-            if Instant::now() + until.every.0 > end {
+            if !setup.waits || Instant::now() + until.every.0 > end {
                 let text = format!("`{}` did not come true within {}", until.that.text, until.deadline);
                 done.findings.push(Finding::new("until", text));
                 return Ok(done);
@@ -175,7 +175,7 @@ impl StepRun<'_> {
     fn retry(&self, failure: &Failure, failures: u32, limit: Option<Instant>) -> Option<Duration> {
         let retry = self.spec.retry.as_ref()?;
         let class: Class = failure.class()?;
-        if failures >= retry.attempts || !retry.on.contains(&class) {
+        if !self.setup.waits || failures >= retry.attempts || !retry.on.contains(&class) {
             return None;
         }
         let doubled = retry.interval.0.saturating_mul(1 << (failures - 1).min(16));

@@ -32,6 +32,7 @@ pub(super) struct StepHost {
     clock: Clock,
     accepted: BTreeMap<String, String>,
     probe: bool,
+    waits: bool,
     finally: bool,
     progress_at: Mutex<Option<Timestamp>>,
 }
@@ -47,6 +48,7 @@ impl StepHost {
             clock: setup.clock,
             accepted: setup.log.state(|s| s.started.accepted.clone()),
             probe: setup.probe,
+            waits: setup.waits,
             finally,
             progress_at: Mutex::new(None),
         }
@@ -118,6 +120,10 @@ impl Host for StepHost {
 
     fn probe(&self) -> Option<Probe> {
         self.probe.then_some(Probe(()))
+    }
+
+    fn waits(&self) -> bool {
+        self.waits
     }
 
     fn rto_left(&self) -> Option<f64> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use http::Uri;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     event::Finding,
@@ -34,8 +34,8 @@ pub(crate) struct ReplicationTargets {
     #[serde(default)]
     target_bucket: Option<BucketName>,
     /// Takes the remote target with this ARN, whatever its endpoint: for sites that see each other under other names
-    /// than you do. Default: found by endpoint or deployment id.
-    #[serde(default)]
+    /// than you do. Empty: as if it were left out. Default: found by endpoint or deployment id.
+    #[serde(default, deserialize_with = "unless_empty")]
     arn: Option<String>,
 }
 
@@ -114,6 +114,11 @@ pub(crate) struct TargetRule {
     existing_objects: bool,
     /// Replicates changes of metadata made on the replica.
     replica_modifications: bool,
+}
+
+/// An input that was left empty names nothing.
+fn unless_empty<'de, D: Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(d)?.filter(|arn| !arn.is_empty()))
 }
 
 impl Step for ReplicationTargets {

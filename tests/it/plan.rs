@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     case::Firedrill,
     pair::{Pair, needs_minio},
-    scene::{Watched, assert_rebuilt, everything, over, shipped},
+    scene::{Watched, assert_rebuilt, everything, next_second, over, shipped},
     seed,
 };
 
@@ -85,6 +85,7 @@ fn only_a_plan_that_may_probe_lets_a_server_write_its_probe() {
     watched.replicate(pair, bucket);
     seed::put(&pair.source, bucket, "key", b"data");
     pair.wait_replicated(bucket);
+    next_second();
     plan(&watched, "verify_replica.yaml", bucket, &["--probe"]).run().exit(0);
     let changing = watched.changing();
     assert!(

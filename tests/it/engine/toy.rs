@@ -434,6 +434,7 @@ impl<'a> Process<'a> {
             clock,
             frozen: None,
             probe: true,
+            waits: true,
         };
         let world = world(&name);
         tokio::select! {
