@@ -18,7 +18,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use aws_smithy_types::body::SdkBody;
 use http_body_util::{BodyExt, Collected};
 use hyper::body::Incoming;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use self::{
     credentials::Keyring,
@@ -28,7 +28,7 @@ use self::{
 };
 use crate::{
     change::Change,
-    failure::Failure,
+    failure::{Class, Failure},
     secret::Secret,
     step::{Access, Changes, Reads},
 };
@@ -77,6 +77,9 @@ pub struct Wire {
     s3: s3::Sdk,
 }
 
+/// How often a throttled read is repeated: over some twelve seconds in all.
+const THROTTLED: u32 = 6;
+
 /// Refusals that newer credentials may turn into an answer.
 const OUTDATED: [&str; 4] = ["ExpiredToken", "InvalidAccessKeyId", "InvalidTokenId", "ExpiredTokenException"];
 
@@ -120,14 +123,14 @@ impl Wire {
 
     /// Sends a request of our own; an answer that is an error is a failure.
     pub(crate) async fn ask(&self, ask: &Ask) -> Result<Reply, Failure> {
-        self.fresh(|| async {
+        let once = || async {
             let reply = self.reply(ask).await?;
             if reply.status.is_success() {
                 return Ok(reply);
             }
             Err(self.asked(&ask.what).error_reply(&reply))
-        })
-        .await
+        };
+        if ask.method.is_safe() { self.patient(once).await } else { self.fresh(once).await }
     }
 
     /// Opens a stream; only its head has to come in time.
@@ -145,6 +148,24 @@ impl Wire {
             Err(self.asked(&ask.what).error_reply(&reply))
         })
         .await
+    }
+
+    /// Reads something, at a growing distance as long as the server asks for fewer requests. A change is never sent
+    /// again by itself: whether it took effect is for the ledger to find out.
+    pub(crate) async fn patient<T, F>(&self, attempt: impl Fn() -> F + Send + Sync) -> Result<T, Failure>
+    where
+        T: Send,
+        F: Future<Output = Result<T, Failure>> + Send,
+    {
+        let mut pause = Duration::from_millis(200);
+        for _ in 0..THROTTLED {
+            match self.fresh(&attempt).await {
+                Err(failure) if failure.class() == Some(Class::Throttled) => sleep(pause).await,
+                other => return other,
+            }
+            pause *= 2;
+        }
+        self.fresh(&attempt).await
     }
 
     /// Does something a second time when the server calls the credentials outdated and newer ones are to be had.

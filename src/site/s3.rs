@@ -207,7 +207,7 @@ fn none_if<T>(result: Result<T, Failure>, code: &str) -> Result<Option<T>, Failu
 impl Wire {
     pub(crate) async fn bucket_exists(&self, bucket: &BucketName) -> Result<bool, Failure> {
         let what = format!("tell whether the bucket `{bucket}` exists");
-        let asked = self.fresh(|| async {
+        let asked = self.patient(|| async {
             self.s3.0.head_bucket().bucket(bucket.as_str()).send().await.map_err(|e| failed(self, &what, &e))
         });
         match asked.await {
@@ -219,7 +219,7 @@ impl Wire {
 
     pub(crate) async fn object_lock(&self, bucket: &BucketName) -> Result<Option<ObjectLock>, Failure> {
         let what = format!("tell the object lock of `{bucket}`");
-        let asked = self.fresh(|| async {
+        let asked = self.patient(|| async {
             let call = self.s3.0.get_object_lock_configuration().bucket(bucket.as_str());
             call.send().await.map_err(|e| failed(self, &what, &e))
         });
@@ -241,7 +241,7 @@ impl Wire {
 
     pub(crate) async fn encryption(&self, bucket: &BucketName) -> Result<Option<Encryption>, Failure> {
         let what = format!("tell the default encryption of `{bucket}`");
-        let asked = self.fresh(|| async {
+        let asked = self.patient(|| async {
             let call = self.s3.0.get_bucket_encryption().bucket(bucket.as_str());
             call.send().await.map_err(|e| failed(self, &what, &e))
         });
@@ -264,7 +264,7 @@ impl Wire {
             Some(id) => format!("tell of version {id} of `{bucket}/{key}`"),
             None => format!("tell of `{bucket}/{key}`"),
         };
-        self.fresh(|| async {
+        self.patient(|| async {
             let call = self.s3.0.head_object().bucket(bucket.as_str()).key(key);
             let call = call.set_version_id(version_id.map(str::to_owned)).customize();
             let call = call.mutate_request(|request| {
