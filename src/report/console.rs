@@ -314,8 +314,12 @@ fn highlights(output: &Value, changes: bool, whole: bool) -> Vec<String> {
         lines.push(format!("{} compared: {rest}", plural(compared, "version")));
     }
     let mut examples = Vec::new();
-    for example in ["/examples", "/comparison/examples"].into_iter().filter_map(|at| output.pointer(at)?.as_array()) {
-        examples.extend(example.iter().map(example_row).filter(|row| !examples.contains(row)).collect::<Vec<_>>());
+    for list in ["/examples", "/comparison/examples"].into_iter().filter_map(|at| output.pointer(at)?.as_array()) {
+        for row in list.iter().map(example_row) {
+            if !examples.contains(&row) {
+                examples.push(row);
+            }
+        }
     }
     lines.append(&mut examples);
     if changes {
