@@ -220,8 +220,15 @@ impl Pair {
             // Otherwise the purges would be replicated to the other site.
             self.mc(&["replicate", "rm", "--all", "--force", &place]);
         }
-        seed::empty(self.server(alias), bucket);
-        self.mc(&["rb", "--force", &place]);
+        let end = Instant::now() + Duration::from_secs(30);
+        // What the other site still had under way may arrive in between.
+        loop {
+            seed::empty(self.server(alias), bucket);
+            match self.try_mc(&["rb", "--force", &place]) {
+                Ok(_) => break,
+                Err(why) => assert!(Instant::now() < end, "{place} cannot be lost: {why}"),
+            }
+        }
         assert!(!self.bucket_exists(alias, bucket), "{place} is still there");
     }
 
@@ -247,10 +254,20 @@ impl Pair {
 
     /// Waits until the target's bucket has what the source's has.
     pub(crate) fn wait_replicated(&self, bucket: &str) {
+        self.wait_until_closed(bucket, |_| true);
+    }
+
+    /// Waits until the target's bucket has every version, with whatever `ETag`.
+    pub(crate) fn wait_arrived(&self, bucket: &str) {
+        self.wait_until_closed(bucket, |difference| !difference.starts_with("other "));
+    }
+
+    fn wait_until_closed(&self, bucket: &str, counts: impl Fn(&str) -> bool) {
         let end = Instant::now() + Duration::from_mins(2);
         loop {
-            let difference =
+            let mut difference =
                 seed::differences(&seed::inventory(&self.source, bucket), &seed::inventory(&self.target, bucket));
+            difference.retain(|difference| counts(difference));
             if difference.is_empty() {
                 return;
             }
