@@ -138,7 +138,7 @@ fn source_restarts(bucket: &str, end: impl Fn(&Pair)) {
     let pair = own();
     let link = Link::damaged(&pair, bucket);
     let gate = link.hold();
-    let run = link.run(&recover("12s", 5));
+    let run = link.run(&recover("6s", 9));
     let mut running = run.spawn();
     wait_in_the_middle(&mut running, &run, &gate);
     // The program itself is killed while its second start is on the way, which arrives all the same.
