@@ -313,9 +313,15 @@ fn highlights(output: &Value, changes: bool, whole: bool) -> Vec<String> {
         let rest = if classes.is_empty() { "no difference".to_owned() } else { classes.join(", ") };
         lines.push(format!("{} compared: {rest}", plural(compared, "version")));
     }
-    for example in output.get("examples").and_then(Value::as_array).into_iter().flatten() {
-        lines.push(example_row(example));
+    let mut examples = Vec::new();
+    for list in ["/examples", "/comparison/examples"].into_iter().filter_map(|at| output.pointer(at)?.as_array()) {
+        for row in list.iter().map(example_row) {
+            if !examples.contains(&row) {
+                examples.push(row);
+            }
+        }
     }
+    lines.append(&mut examples);
     if changes {
         for change in output.get("changed").and_then(Value::as_array).into_iter().flatten() {
             let text = |name: &str| change.get(name).map(plain).unwrap_or_default();

@@ -22,6 +22,9 @@ use crate::{
     types::{BucketName, Period, Role},
 };
 
+/// The first pause between two polls.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
 /// Watches a resync until it ends. The server's own counters lag and do not add up, so progress comes from three
 /// witnesses: the status, the live trace (else the replication metrics), and what arrives on the target. Holds when
 /// the job ends `Completed` under our reset id and no node of the source restarted, which says nothing yet about the
@@ -44,7 +47,7 @@ pub(crate) struct ResyncMonitor {
     pub arn: String,
     /// Reset id of the job, e.g. `{{ steps.start.reset_id }}`.
     pub reset_id: String,
-    /// How often the status is asked for. Default: 5s.
+    /// How often the status is asked for; more often during the first seconds. Default: 5s.
     #[serde(default = "every")]
     pub every: Period,
     /// Ends the watch when no witness has moved for this long. Default: 10m.
@@ -136,13 +139,15 @@ pub(super) async fn monitor<A: Access>(cx: &Cx<A>, params: &ResyncMonitor) -> Re
     });
     let mut witnesses = Witnesses::new(params, source, target);
     let begin = Instant::now();
+    let mut polls = 0;
     loop {
         let next = watch.observe(poll(&mut witnesses, begin).await?);
         watch.total = witnesses.total();
         let (end, detail) = match next {
             Next::Again => {
                 cx.progress(watch.progress(cx.rto_left()));
-                witnesses.listen_for(params.every.0).await;
+                witnesses.listen_for(pause(polls, params.every.0)).await;
+                polls += 1;
                 continue;
             }
             Next::End(end, detail) => (end, detail),
@@ -187,17 +192,23 @@ pub(super) fn may_pass(failure: &Failure) -> bool {
     }
 }
 
+/// The pause after so many polls: short at first, so that what is over in a moment is seen to be, then `every`.
+pub(super) fn pause(polls: u32, every: Duration) -> Duration {
+    FIRST_PAUSE.saturating_mul(1 << polls.min(16)).min(every)
+}
+
 /// Asks again, at short intervals, until a site answers or `patience` is up.
 pub(super) async fn patiently<T, F>(patience: Duration, mut ask: impl FnMut() -> F) -> Result<T, Failure>
 where
     F: Future<Output = Result<T, Failure>>,
 {
-    let begin = Instant::now();
+    let (begin, mut asked) = (Instant::now(), 0);
     loop {
         match ask().await {
-            Err(failure) if may_pass(&failure) && begin.elapsed() < patience => sleep(every().0).await,
+            Err(failure) if may_pass(&failure) && begin.elapsed() < patience => sleep(pause(asked, every().0)).await,
             other => return other,
         }
+        asked += 1;
     }
 }
 
@@ -342,6 +353,15 @@ mod tests {
         })
         .await;
         assert!(result.is_err());
-        assert_eq!(asked, 4);
+        // After 0, 0.5, 1.5, 3.5, 7.5 and 12.5 s.
+        assert_eq!(asked, 6);
+    }
+
+    #[test]
+    fn polls_are_close_together_at_first() {
+        let pauses = |every| [0, 1, 2, 3, 4, 40].map(|polls| pause(polls, Duration::from_secs(every)).as_millis());
+        assert_eq!(pauses(5), [500, 1_000, 2_000, 4_000, 5_000, 5_000]);
+        assert_eq!(pauses(1), [500, 1_000, 1_000, 1_000, 1_000, 1_000]);
+        assert_eq!(pauses(3_600)[5], 3_600_000);
     }
 }

@@ -52,10 +52,11 @@ pub(crate) struct ResyncRecover {
     /// resync is started; never more than 10,000. 0: never. Default: 1,000.
     #[serde(default = "nudge_up_to")]
     pub nudge_up_to: u64,
-    /// How long differences may take to close after a resync or after queueing versions again. Default: 2m.
+    /// How long differences may take to close after a resync or after queueing versions again. Versions that are
+    /// merely `different` get at most 15s of it: another resync is what mends them. Default: 2m.
     #[serde(default = "settle")]
     pub settle: Period,
-    /// How often the status of a job is asked for. Default: 5s.
+    /// How often the status of a job is asked for; more often during its first seconds. Default: 5s.
     #[serde(default = "every")]
     pub every: Period,
     /// Ends the watch over a job when no witness has moved for this long. Default: 10m.
@@ -211,7 +212,7 @@ fn findings(output: &Recovered) -> Vec<Finding> {
     let last = output.attempts.last();
     let ended = last.and_then(|last| finding(last.end?, last.reset_id.as_deref()?, &last.status, &last.detail));
     findings.extend(ended);
-    findings.extend(output.running.as_ref().map(Running::finding));
+    findings.extend(output.running.as_ref().map(|running| in_the_way(running, last)));
     let tried = output.attempts.len();
     match output.outcome {
         Outcome::AttemptsUsedUp => {
@@ -230,6 +231,20 @@ fn findings(output: &Recovered) -> Vec<Finding> {
         Outcome::Intact | Outcome::Recovered | Outcome::AlreadyRunning | Outcome::NothingToSend => {}
     }
     findings
+}
+
+/// The job that keeps another from being started. One that a restart killed never ends by itself.
+fn in_the_way(running: &Running, last: Option<&Attempt>) -> Finding {
+    let ours = |last: &Attempt| last.reset_id.as_deref() == Some(running.reset_id.as_str());
+    if !last.is_some_and(|last| last.end == Some(End::SourceRestarted) && ours(last)) {
+        return running.finding();
+    }
+    let text = format!(
+        "the source goes on listing resync `{}` as {}, although the restart killed it, and starts no other",
+        running.reset_id, running.status
+    );
+    let remedy = "restart the nodes of the source, again if need be, until it no longer says so; then resume this run";
+    Finding::new("already_running", text).remedy(remedy)
 }
 
 /// The reasons for what remains, most frequent first.
@@ -272,6 +287,22 @@ mod tests {
         }
     }
 
+    fn attempt(end: End) -> Attempt {
+        Attempt {
+            number: 1,
+            reset_id: Some("ours".into()),
+            started_at: None,
+            status: "Ongoing".into(),
+            end: Some(end),
+            detail: "why".into(),
+            replicated_count: 0,
+            failed_count: 0,
+            seconds: 0.0,
+            missing_after: Some(1),
+            nudged: 0,
+        }
+    }
+
     fn ids(output: &Recovered) -> Vec<String> {
         findings(output).into_iter().map(|finding| finding.id).collect()
     }
@@ -291,22 +322,28 @@ mod tests {
 
     #[test]
     fn a_stalled_job_is_named_with_its_ways_out() {
-        let attempt = Attempt {
-            number: 1,
-            reset_id: Some("ours".into()),
-            started_at: None,
+        let missing = Tally { missing: 1, ..Tally::default() };
+        let output =
+            Recovered { attempts: vec![attempt(End::Stalled)], ..recovered(Outcome::AlreadyRunning, Some(missing)) };
+        assert_eq!(ids(&output), ["missing", "stalled"]);
+    }
+
+    #[test]
+    fn a_job_that_a_restart_killed_is_not_to_be_waited_for() {
+        let running = Running {
+            reset_id: "ours".into(),
+            arn: "arn:1".into(),
             status: "Ongoing".into(),
-            end: Some(End::Stalled),
-            detail: "the status stood still".into(),
+            age: 90.0,
             replicated_count: 0,
             failed_count: 0,
-            seconds: 0.0,
-            missing_after: Some(1),
-            nudged: 0,
         };
-        let missing = Tally { missing: 1, ..Tally::default() };
-        let output = Recovered { attempts: vec![attempt], ..recovered(Outcome::AlreadyRunning, Some(missing)) };
-        assert_eq!(ids(&output), ["missing", "stalled"]);
+        let remedy = |last: &Attempt| in_the_way(&running, Some(last)).remedy.unwrap();
+        let stalled = attempt(End::Stalled);
+        assert!(remedy(&stalled).contains("resync.monitor"));
+        let killed = Attempt { end: Some(End::SourceRestarted), ..stalled };
+        assert!(remedy(&killed).starts_with("restart the nodes of the source"));
+        assert!(remedy(&Attempt { reset_id: Some("another".into()), ..killed }).contains("resync.monitor"));
     }
 
     #[test]

@@ -113,7 +113,8 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
-    fn of(&self, class: Class) -> u64 {
+    /// Versions of a class.
+    pub(super) fn of(&self, class: Class) -> u64 {
         match class {
             Class::Missing => self.missing,
             Class::Extra => self.extra,

@@ -92,12 +92,17 @@ impl Firedrill {
     }
 
     /// Sites by their aliases in a `sites.yaml` in the folder, which names environment variables for the credentials.
-    pub(crate) fn sites_file(mut self, sites: &[(&str, &Server)]) -> Self {
+    pub(crate) fn sites_file(self, sites: &[(&str, &Server)]) -> Self {
+        self.sites_file_with(sites, "")
+    }
+
+    /// The same, with more to say of each site, e.g. `timeouts: { request: 5s }`.
+    pub(crate) fn sites_file_with(mut self, sites: &[(&str, &Server)], more: &str) -> Self {
         let mut lines = vec!["sites:".to_owned()];
         for (alias, server) in sites {
             let (name, endpoint) = (alias.to_uppercase(), server.endpoint());
             let (key, secret) = (format!("{name}_KEY"), format!("{name}_SECRET"));
-            lines.push(format!("  {alias}: {{ endpoint: \"{endpoint}\", access_key: {{ env: {key} }}, secret_key: {{ env: {secret} }} }}\n"));
+            lines.push(format!("  {alias}: {{ endpoint: \"{endpoint}\", access_key: {{ env: {key} }}, secret_key: {{ env: {secret} }}, {more} }}\n"));
             self = self.env(&key, &server.access_key).env(&secret, &server.secret_key);
         }
         self.file("sites.yaml", &lines.join("\n"))
@@ -273,14 +278,23 @@ impl Running {
 
     /// Waits until the newest run's journal has a line like that, and gives it back.
     pub(crate) fn wait_for_line(&mut self, runs: &Firedrill, matches: impl Fn(&Value) -> bool) -> Value {
+        let line = self.line_or_end(runs, matches);
+        line.unwrap_or_else(|| panic!("it ended, and no such line came\n{}", self.so_far()))
+    }
+
+    /// As [`Running::wait_for_line`]; `None` when the program ends without.
+    pub(crate) fn line_or_end(&mut self, runs: &Firedrill, matches: impl Fn(&Value) -> bool) -> Option<Value> {
         let end = Instant::now() + Duration::from_mins(3);
         loop {
             // Asked first, so that the last lines of a process that has just ended are read too.
             let ended = self.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
             if let Some(line) = runs.journal().into_iter().find(&matches) {
-                return line;
+                return Some(line);
             }
-            assert!(!ended && Instant::now() < end, "no such line came (ended: {ended})\n{}", self.so_far());
+            if ended {
+                return None;
+            }
+            assert!(Instant::now() < end, "no such line came\n{}", self.so_far());
             thread::sleep(Duration::from_millis(20));
         }
     }

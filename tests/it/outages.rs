@@ -1,10 +1,13 @@
 //! Servers that die, freeze and come back in the middle of a recovery: never a false green, and the operator is told
 //! what to do.
+//!
+//! A source that was killed lists its dead resync as `Failed`, `Completed` or, for good, as `Ongoing`, whichever of two
+//! goroutines came first. In the last case it starts no other one until it is restarted again, which a person does.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, thread, time::Duration};
 
 use crate::{
-    case::{Firedrill, Running},
+    case::{Firedrill, Outcome, Running},
     link::{Link, finding, reset_ids, step_end},
     pair::{Options, Pair, needs_minio},
     proxy::{At, Gate, Recorded},
@@ -14,16 +17,54 @@ const RECOVER: &str = r#"
   - { id: targets, uses: replication.targets, with: { bucket: BUCKET } }
   - id: recover
     uses: resync.recover
-    with: { bucket: BUCKET, arn: "{{ steps.targets.arn }}", every: 1s, settle: 30s, nudge_up_to: 0, patience: PATIENCE }
+    with: { bucket: BUCKET, arn: "{{ steps.targets.arn }}", every: 1s, settle: 10s, nudge_up_to: 0, patience: PATIENCE }
+    retry: { attempts: ATTEMPTS, interval: 1s, on: [unreachable, timed_out] }
   - { id: validate, uses: versions.compare, with: { bucket: BUCKET, arn: ARN, before: now, settle: 30s } }
 "#;
 
-fn recover(patience: &str) -> String {
-    RECOVER.replace("PATIENCE", patience)
+fn recover(patience: &str, attempts: u32) -> String {
+    RECOVER.replace("PATIENCE", patience).replace("ATTEMPTS", &attempts.to_string())
 }
 
 fn own() -> Pair {
     Pair::own(&Options::default())
+}
+
+/// Restarts the source until it no longer takes a dead resync for one that runs.
+fn free(link: &Link) {
+    let over = || ["Failed", "Completed"].iter().any(|word| link.status()["resyncStatus"] == *word);
+    for _ in 0..20 {
+        link.pair.source.restart();
+        // It turns within a moment, or not at all.
+        for _ in 0..20 {
+            if over() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+    panic!("the source does not let go of {}", link.status());
+}
+
+/// What a person does who was told that the source goes on listing the dead job.
+fn freed(link: &Link, run: &Firedrill, outcome: Outcome) -> Firedrill {
+    outcome.exit(4).says("although the restart killed it").says("restart the nodes of the source");
+    free(link);
+    run.clone().args(["resume", "latest"])
+}
+
+/// Resumes it, with that help where it is asked for.
+fn resume(link: &Link, run: &Firedrill) -> Outcome {
+    let outcome = run.clone().args(["resume", "latest"]).run();
+    if outcome.code == 4 { freed(link, run, outcome).run() } else { outcome }
+}
+
+/// Waits until the second start is on the way, with that help where it is asked for.
+fn until_second_start(link: &Link, run: &Firedrill, mut running: Running) -> Running {
+    while running.line_or_end(run, |line| line["event"] == "intent" && line["key"] == "attempt-2").is_none() {
+        running = freed(link, run, running.wait()).spawn();
+    }
+    running
 }
 
 /// Waits until a resync that the run started is being held.
@@ -38,7 +79,7 @@ fn a_target_that_dies_in_the_middle_and_comes_back_is_rebuilt() {
     let pair = own();
     let link = Link::damaged(&pair, "target-back");
     let gate = link.hold();
-    let run = link.recover(&["-i", "settle=1m"]);
+    let run = link.recover(&["-i", "settle=20s"]);
     let mut running = run.spawn();
     wait_in_the_middle(&mut running, &run, &gate);
     pair.target.kill();
@@ -63,7 +104,7 @@ fn a_target_that_stays_away_is_never_green_until_it_is_back() {
     let pair = own();
     let link = Link::damaged(&pair, "target-gone");
     let gate = link.hold();
-    let run = link.run(&recover("4s"));
+    let run = link.run(&recover("2s", 2));
     let mut running = run.spawn();
     wait_in_the_middle(&mut running, &run, &gate);
     pair.target.kill();
@@ -97,7 +138,7 @@ fn source_restarts(bucket: &str, end: impl Fn(&Pair)) {
     let pair = own();
     let link = Link::damaged(&pair, bucket);
     let gate = link.hold();
-    let run = link.run(&recover("2m"));
+    let run = link.run(&recover("6s", 9));
     let mut running = run.spawn();
     wait_in_the_middle(&mut running, &run, &gate);
     // The program itself is killed while its second start is on the way, which arrives all the same.
@@ -107,7 +148,7 @@ fn source_restarts(bucket: &str, end: impl Fn(&Pair)) {
     link.deny();
     gate.release();
     pair.source.start();
-    running.wait_for_line(&run, |line| line["event"] == "intent" && line["key"] == "attempt-2");
+    running = until_second_start(&link, &run, running);
     second.wait_arrived();
     running.kill();
     link.target.clear();
@@ -126,20 +167,50 @@ fn a_source_that_stays_away_is_told_and_resume_goes_on_when_it_is_back() {
     let pair = own();
     let link = Link::damaged(&pair, "source-gone");
     let gate = link.hold();
-    let run = link.run(&recover("4s"));
+    let run = link.run(&recover("2s", 2));
     let mut running = run.spawn();
     wait_in_the_middle(&mut running, &run, &gate);
     pair.source.kill();
+    link.deny();
     gate.release();
     let next = format!("firedrill resume {}", run.run_id());
-    running.wait().exit(5).says("BROKE").says("the source did not answer for 4s").says(&next);
+    running.wait().exit(5).says("BROKE").says("the source did not answer for 2s").says(&next);
 
     pair.source.start();
-    link.assert_rebuilt(run.clone().args(["resume", "latest"]).run());
+    let second = link.source.hold(At::Request, Recorded::starts_resync);
+    let running = until_second_start(&link, &run, run.clone().args(["resume", "latest"]).spawn());
+    second.wait_arrived();
+    link.target.clear();
+    second.release();
+    link.assert_rebuilt(running.wait());
     let mut ids = reset_ids(&run);
     assert_eq!(ids.len(), link.starts(), "{ids:?}");
     ids.dedup();
     assert_eq!(ids.len(), 2, "a resync that a restart made void needs another: {ids:?}");
+}
+
+#[test]
+fn a_source_that_dies_with_a_start_on_the_way_is_waited_for() {
+    needs_minio!();
+    let pair = own();
+    let link = Link::damaged(&pair, "start-lost");
+    let gate = link.source.hold(At::Request, Recorded::starts_resync);
+    let (source, target) = (pair.source.at(&link.source.endpoint()), pair.target.at(&link.target.endpoint()));
+    let sites = [("src", &source), ("dst", &target)];
+    // A start of which there is no trace is sent again only when the first can no longer arrive.
+    let run = link.run(&recover("30s", 9)).sites_file_with(&sites, "timeouts: { request: 5s }");
+    let running = run.spawn();
+    gate.wait_arrived();
+    pair.source.kill();
+    gate.release();
+    pair.source.start();
+    link.assert_rebuilt(running.wait());
+    assert!(run.events("attempt_failed").iter().any(|line| line["path"] == "recover"), "nothing went wrong");
+    let sent = |line: &&serde_json::Value| line["key"] == "attempt-1" && line["event"] == "receipt";
+    let receipts = run.events("receipt");
+    let outcomes: Vec<_> = receipts.iter().filter(sent).map(|line| &line["outcome"]).collect();
+    assert!(outcomes.len() == 2 && outcomes[0]["not_done"].is_string(), "{outcomes:?}");
+    assert_eq!(reset_ids(&run).len(), 2);
 }
 
 #[test]
@@ -148,7 +219,7 @@ fn both_sites_die_and_come_back() {
     let pair = own();
     let link = Link::damaged(&pair, "both");
     let gate = link.hold();
-    let run = link.recover(&["-i", "settle=30s"]);
+    let run = link.recover(&["-i", "settle=20s"]);
     let mut running = run.spawn();
     wait_in_the_middle(&mut running, &run, &gate);
     pair.source.kill();
@@ -161,7 +232,7 @@ fn both_sites_die_and_come_back() {
     link.assert_honest(&outcome);
     if outcome.code != 0 {
         assert!([4, 5].contains(&outcome.code), "{}", outcome.stdout);
-        link.assert_rebuilt(run.clone().args(["resume", "latest"]).run());
+        link.assert_rebuilt(resume(&link, &run));
     }
     assert_eq!(reset_ids(&run).len(), link.starts());
 }

@@ -1,6 +1,7 @@
 //! Pairs of real MinIO servers on loopback ports, and the real `mc` to set them up.
 //!
-//! `tests/run` says where the two programs are (`FIREDRILL_TEST_MINIO`, `FIREDRILL_TEST_MC`). Nothing outlives the test
+//! `tests/run` says where the two programs are (`FIREDRILL_TEST_MINIO`, `FIREDRILL_TEST_MC`). `FIREDRILL_TEST_DISKS`
+//! may name a folder for what the servers keep. Nothing outlives the test
 //! process, however it ends: a keeper shell waits for the end of a pipe that only the test process holds.
 
 use std::{
@@ -107,11 +108,8 @@ impl Pair {
 
     /// A fresh pair, for tests that stop servers or need them set up differently. Gone when dropped.
     pub(crate) fn own(options: &Options) -> Self {
-        let folder = tempfile::Builder::new()
-            .prefix("pair-")
-            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
-            .expect("a folder for the pair")
-            .keep();
+        let folder =
+            tempfile::Builder::new().prefix("pair-").tempdir_in(disks()).expect("a folder for the pair").keep();
         let keeper = keeper(&folder);
         let key = || BASE64_STANDARD.encode(random::<32>());
         let (first, second) = (key(), key());
@@ -220,8 +218,15 @@ impl Pair {
             // Otherwise the purges would be replicated to the other site.
             self.mc(&["replicate", "rm", "--all", "--force", &place]);
         }
-        seed::empty(self.server(alias), bucket);
-        self.mc(&["rb", "--force", &place]);
+        let end = Instant::now() + Duration::from_secs(30);
+        // What the other site still had under way may arrive in between.
+        loop {
+            seed::empty(self.server(alias), bucket);
+            match self.try_mc(&["rb", "--force", &place]) {
+                Ok(_) => break,
+                Err(why) => assert!(Instant::now() < end, "{place} cannot be lost: {why}"),
+            }
+        }
         assert!(!self.bucket_exists(alias, bucket), "{place} is still there");
     }
 
@@ -247,10 +252,20 @@ impl Pair {
 
     /// Waits until the target's bucket has what the source's has.
     pub(crate) fn wait_replicated(&self, bucket: &str) {
+        self.wait_until_closed(bucket, |_| true);
+    }
+
+    /// Waits until the target's bucket has every version, with whatever `ETag`.
+    pub(crate) fn wait_arrived(&self, bucket: &str) {
+        self.wait_until_closed(bucket, |difference| !difference.starts_with("other "));
+    }
+
+    fn wait_until_closed(&self, bucket: &str, counts: impl Fn(&str) -> bool) {
         let end = Instant::now() + Duration::from_mins(2);
         loop {
-            let difference =
+            let mut difference =
                 seed::differences(&seed::inventory(&self.source, bucket), &seed::inventory(&self.target, bucket));
+            difference.retain(|difference| counts(difference));
             if difference.is_empty() {
                 return;
             }
@@ -474,6 +489,21 @@ fn keeper(folder: &Path) -> Child {
     BufReader::new(keeper.stdout.take().expect("its output")).read_line(&mut line).expect("its output");
     assert_eq!(line, "ready\n");
     keeper
+}
+
+/// Where servers keep their data: in memory when there is room, since they sync every write to each of their drives.
+fn disks() -> PathBuf {
+    const ENOUGH_KIB: u64 = 4 << 20;
+    if let Some(named) = env::var_os("FIREDRILL_TEST_DISKS") {
+        return named.into();
+    }
+    let free = || {
+        let told = Command::new("df").args(["-Pk", "/dev/shm"]).stderr(Stdio::null()).output().ok()?;
+        String::from_utf8(told.stdout).ok()?.lines().nth(1)?.split_whitespace().nth(3)?.parse::<u64>().ok()
+    };
+    let memory = Path::new("/dev/shm");
+    let writable = || tempfile::tempdir_in(memory).is_ok();
+    if free() > Some(ENOUGH_KIB) && writable() { memory.into() } else { env!("CARGO_TARGET_TMPDIR").into() }
 }
 
 /// A loopback port below the range from which the system takes the ports of outgoing connections, so that a server

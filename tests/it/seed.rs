@@ -1,11 +1,17 @@
 //! Fills buckets with versions of every kind, and lists them: the truth that tests hold results against.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use aws_sdk_s3::{
     Client,
     primitives::{ByteStream, DateTimeFormat},
-    types::{BucketVersioningStatus, CompletedMultipartUpload, CompletedPart, VersioningConfiguration},
+    types::{
+        BucketVersioningStatus, CompletedMultipartUpload, CompletedPart, ObjectLockLegalHold,
+        ObjectLockLegalHoldStatus, VersioningConfiguration,
+    },
 };
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
@@ -136,18 +142,30 @@ pub(crate) fn delete_version(server: &Server, bucket: &str, key: &str, version_i
     });
 }
 
-/// Removes every version of a bucket, as far as nothing retains it in compliance mode.
+/// Removes every version of a bucket, legal holds or not, as far as nothing retains it in compliance mode.
 pub(crate) fn empty(server: &Server, bucket: &str) {
     let entries = inventory(server, bucket);
     block_on(async || {
         let client = s3(server);
-        let removals = entries.iter().map(|entry| {
-            let removal = client.delete_object().bucket(bucket).key(&entry.key).version_id(&entry.version_id);
-            // The header is refused on buckets without object lock only by other servers; MinIO ignores it there.
-            async { removal.bypass_governance_retention(true).send().await.map(drop).expect("the version is removed") }
-        });
+        let removals = entries.iter().map(|entry| remove(&client, bucket, entry));
         stream::iter(removals).buffer_unordered(8).collect::<Vec<()>>().await;
     });
+}
+
+async fn remove(client: &Client, bucket: &str, entry: &Entry) {
+    let end = Instant::now() + Duration::from_secs(30);
+    loop {
+        let removal = client.delete_object().bucket(bucket).key(&entry.key).version_id(&entry.version_id);
+        // The header is refused on buckets without object lock only by other servers; MinIO ignores it there.
+        let Err(why) = removal.bypass_governance_retention(true).send().await else { return };
+        assert!(Instant::now() < end, "{entry:?} is not removed: {why:?}");
+        // A legal hold, which the other site may put on again while it still replicates.
+        let off = ObjectLockLegalHold::builder().status(ObjectLockLegalHoldStatus::Off).build();
+        let free = client.put_object_legal_hold().bucket(bucket).key(&entry.key).version_id(&entry.version_id);
+        if free.legal_hold(off).send().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
 }
 
 /// Turns versioning on, or suspends it.

@@ -156,3 +156,12 @@ fn a_closed_pipe_stops_nothing() {
     console.say("nobody reads this");
     console.progress("recover", &Progress::default());
 }
+
+#[test]
+fn examples_of_a_comparison_within_are_shown_once() {
+    let one = |key: &str| json!({"class": "different", "key": key, "version_id": "v1", "detail": "other ETag"});
+    let rows = |output: &Value| highlights(output, true, true).iter().filter(|row| row.contains("other ETag")).count();
+    assert_eq!(rows(&json!({"comparison": {"examples": [one("a"), one("b")]}})), 2);
+    assert_eq!(rows(&json!({"examples": [one("a")], "comparison": {"examples": [one("a"), one("b")]}})), 2);
+    assert_eq!(rows(&json!({"comparison": null})), 0);
+}

@@ -236,7 +236,8 @@ impl Watch {
         }
     }
 
-    /// Which node restarted after the job began: by its uptime against the job's age, or because its uptime fell.
+    /// Which node restarted after the job began and before it was complete: by its uptime against the job's age, or
+    /// because its uptime fell.
     fn restarted(
         &mut self,
         nodes: Option<&[Node]>,
@@ -245,13 +246,18 @@ impl Watch {
     ) -> Option<String> {
         let nodes = nodes?;
         self.restarts_watched = true;
-        let age = job.zip(now).map(|(job, now)| now.duration_since(job.start_time).as_secs_f64());
+        let since = |at: Timestamp| now.map(|now| now.duration_since(at).as_secs_f64());
+        let age = job.and_then(|job| since(job.start_time));
+        let ended = job.filter(|job| job.status == "Completed").and_then(|job| since(job.end_time));
         let mut found = None;
         for node in nodes.iter().filter(|node| node.state == "online") {
             #[expect(clippy::cast_precision_loss, reason = "an uptime in seconds is far below 2^52")]
             let uptime = node.uptime_seconds as f64;
             let fell = self.uptimes.get(&node.endpoint).is_some_and(|before| node.uptime_seconds < *before);
-            if fell || age.is_some_and(|age| uptime + SLACK < age) {
+            let began_before = age.is_some_and(|age| uptime + SLACK < age);
+            // A job that a restart completes, or seems to, has its end after it.
+            let ended_before = ended.is_some_and(|ended| uptime + SLACK < ended);
+            if (fell || began_before) && !ended_before {
                 self.restarts += 1;
                 let what =
                     format!("node {} of the source restarted {uptime:.0} s ago, after the job began", node.endpoint);

@@ -157,7 +157,8 @@ impl Witnesses {
             return;
         }
         let listing = Listing { after: self.arrivals.after.clone(), ..Listing::default() };
-        self.arrivals.read(self.target.versions(&self.target_bucket, listing)).await;
+        // It may freeze in the midst of a listing; what was read by then counts, and the next look goes on from there.
+        let _ = timeout(ANSWER, self.arrivals.read(self.target.versions(&self.target_bucket, listing))).await;
     }
 
     /// What the scanner counted, else what a listing counts, bit by bit.

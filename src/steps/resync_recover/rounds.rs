@@ -1,37 +1,30 @@
 //! The attempts: one resync each, and what the data says after it.
 
+mod look;
+mod record;
+mod start;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep, timeout};
 
+use self::{
+    look::unsent,
+    record::{attempt, refused},
+    start::Start,
+};
 use super::{Attempt, Outcome, Recovered, ResyncRecover, remaining::explain};
 use crate::{
-    compare::{Class, Difference},
     failure::Failure,
-    site::{
-        Site,
-        changes::{Nudge, ResyncStarted, StartResync},
-        minio::ResyncStatus,
-    },
+    site::Site,
     step::{Changes, Cx},
     steps::{
-        resync_monitor::{End, Monitored, ResyncMonitor, job, may_pass, monitor, patiently},
-        resync_start::{Running, ids, in_the_way, last_id, reset_id},
-        versions_compare::{Compared, Comparison, VersionsCompare, clock, compare},
+        resync_monitor::{End, Monitored, ResyncMonitor, job, may_pass, monitor, patiently, pause},
+        resync_start::{Running, ids, in_the_way},
+        versions_compare::{Compared, Comparison, clock},
     },
-    types::{Moment, Period},
 };
-
-/// The pause before a start is sent again that the source refused.
-const AGAIN: Duration = Duration::from_secs(15);
-/// Versions that are queued again by one change.
-const BATCH: usize = 1_000;
-/// As many differences as a comparison gives back.
-const NUDGED: u64 = 10_000;
-/// The source's refusal when it does not reach the target. It may pass.
-const TARGET_UNREACHABLE: &str = "XMinioAdminReplicationRemoteConnectionError";
 
 pub(super) async fn recover(cx: &Cx<Changes>, params: &ResyncRecover) -> Result<Recovered, Failure> {
     let source = cx.claim(&params.source, &params.bucket)?;
@@ -74,16 +67,6 @@ struct Rounds<'a> {
 enum Next {
     Attempt,
     Stop(Outcome, Option<Box<Running>>),
-}
-
-/// What became of a start.
-enum Start {
-    Started(ResyncStarted),
-    /// Something runs that is in the way.
-    Blocked(Box<Running>),
-    /// Refused because the target cannot be reached, for as long as we were patient.
-    Refused(Failure),
-    OutOfTime,
 }
 
 impl Rounds<'_> {
@@ -135,49 +118,6 @@ impl Rounds<'_> {
         }
     }
 
-    /// Starts a resync with a reset id of its own, unless something runs. A start that is remembered from before a
-    /// resume is given back and not sent again.
-    async fn start(&self, number: u32) -> Result<Start, Failure> {
-        let Self { cx, params, source, .. } = self;
-        let key = key(number);
-        let ours = ids(cx, &key);
-        let began = Instant::now();
-        loop {
-            let jobs = self.jobs().await?;
-            if let Some(job) = in_the_way(&jobs, |id| ours.iter().any(|ours| ours == id)) {
-                return Ok(Start::Blocked(Box::new(Running::new(job, clock(source).await?))));
-            }
-            let before = last_id(&jobs, &params.arn);
-            let started = source
-                .change(&key, |n| StartResync {
-                    bucket: params.bucket.clone(),
-                    arn: params.arn.clone(),
-                    reset_id: reset_id(cx, &key, n),
-                    older_than_days: None,
-                    before,
-                })
-                .await;
-            match started {
-                Ok(started) => return Ok(Start::Started(started)),
-                Err(failure) if failure.code() == Some(TARGET_UNREACHABLE) => {
-                    if self.left() == Some(Duration::ZERO) {
-                        return Ok(Start::OutOfTime);
-                    }
-                    if began.elapsed() >= params.patience.0 {
-                        return Ok(Start::Refused(failure));
-                    }
-                    self.say(format!("the source does not reach the target: {failure}; trying again"));
-                    sleep(AGAIN).await;
-                }
-                Err(failure) => return Err(failure),
-            }
-        }
-    }
-
-    async fn jobs(&self) -> Result<Vec<ResyncStatus>, Failure> {
-        patiently(self.params.patience.0, || self.source.resync_status(&self.params.bucket, None)).await
-    }
-
     /// Watches the job to its end; `None` when the deadline comes first.
     async fn watch(&self, reset_id: &str) -> Result<Option<Monitored>, Failure> {
         let params = self.params;
@@ -200,64 +140,6 @@ impl Rounds<'_> {
         }
     }
 
-    /// Looks at the data: at once, then with time for what heals by itself, then after queueing a few again.
-    async fn look(&self, number: u32, before: Timestamp, completed: bool) -> Result<(Compared, u64), Failure> {
-        let name = format!("differences-attempt-{number}.jsonl");
-        let mut compared = self.compare(before, Duration::ZERO, &name).await?;
-        let few = |compared: &Compared| {
-            let unsent = unsent(&compared.comparison);
-            unsent > 0 && unsent <= self.params.nudge_up_to.min(NUDGED)
-        };
-        // After a job that is void nothing is worth waiting for: the next one sends it all again.
-        if completed && !few(&compared) && waiting_helps(&compared.comparison) {
-            let name = format!("differences-attempt-{number}-settled.jsonl");
-            compared = self.compare(before, self.settle(), &name).await?;
-        }
-        let mut nudged = 0;
-        if few(&compared) && waiting_helps(&compared.comparison) {
-            nudged = self.nudge(number, &compared.differences).await?;
-            let name = format!("differences-attempt-{number}-nudged.jsonl");
-            compared = self.compare(before, self.settle(), &name).await?;
-        }
-        Ok((compared, nudged))
-    }
-
-    /// Asks the source for each version that is not on the target, which queues it again.
-    async fn nudge(&self, number: u32, differences: &[Difference]) -> Result<u64, Failure> {
-        let versions: Vec<_> = differences
-            .iter()
-            .filter(|difference| sendable(difference.class))
-            .map(|difference| (difference.key.clone(), difference.version_id.clone()))
-            .collect();
-        self.say(format!("queueing {} versions again", versions.len()));
-        for (batch, versions) in versions.chunks(BATCH).enumerate() {
-            // Part of the key, so that another set of versions after a resume is another change.
-            let key = format!("nudge-{number}-{batch}-{}", digest(versions));
-            let bucket = self.params.bucket.clone();
-            self.source.change(&key, |_| Nudge { bucket, versions: versions.to_vec() }).await?;
-        }
-        Ok(versions.len() as u64)
-    }
-
-    /// Compares what is older than `before`. A site that is away for a while is waited for.
-    async fn compare(&self, before: Timestamp, settle: Duration, artifact: &str) -> Result<Compared, Failure> {
-        let params = self.params;
-        let comparison = VersionsCompare {
-            source: params.source.clone(),
-            target: params.target.clone(),
-            bucket: params.bucket.clone(),
-            target_bucket: params.target_bucket.clone(),
-            before: Some(Moment::At(before)),
-            prefix: String::new(),
-            exclude: params.exclude.clone(),
-            arn: Some(params.arn.clone()),
-            settle: Period(settle),
-            accept: params.accept.clone(),
-            metadata: params.metadata,
-        };
-        patiently(params.patience.0, || compare(self.cx, &comparison, artifact)).await
-    }
-
     /// After a job that did not end by itself: the one that still runs and keeps another from being started.
     async fn over(&self, end: End) -> Result<Option<Running>, Failure> {
         let waits = match end {
@@ -266,7 +148,7 @@ impl Rounds<'_> {
             End::SourceRestarted => self.params.patience.0,
             End::ForeignJob | End::Stalled => Duration::ZERO,
         };
-        let began = Instant::now();
+        let (began, mut asked) = (Instant::now(), 0);
         loop {
             let jobs = self.jobs().await?;
             let Some(job) = in_the_way(&jobs, |_| false) else { return Ok(None) };
@@ -274,22 +156,9 @@ impl Rounds<'_> {
                 return Ok(Some(Running::new(job, clock(&self.source).await?)));
             }
             self.say(format!("waiting for the source to give up resync `{}` ({})", job.reset_id, job.status));
-            sleep(self.params.every.0).await;
+            sleep(pause(asked, self.params.every.0)).await;
+            asked += 1;
         }
-    }
-
-    /// Whether sending something can put right what does not hold.
-    fn sending_helps(&self, comparison: &Comparison) -> bool {
-        let classes = [
-            (Class::Missing, comparison.missing),
-            (Class::Different, comparison.different),
-            (Class::Pending, comparison.pending),
-        ];
-        classes.iter().any(|(class, count)| *count > 0 && !self.params.accept.contains(class))
-    }
-
-    fn settle(&self) -> Duration {
-        self.left().map_or(self.params.settle.0, |left| left.min(self.params.settle.0))
     }
 
     /// Time until the deadline; `None` without one.
@@ -339,88 +208,6 @@ impl Rounds<'_> {
     }
 }
 
-/// Extra versions may go as well, when the source has removed them and the target has yet to.
-fn waiting_helps(comparison: &Comparison) -> bool {
-    !comparison.holds() && !comparison.target_bucket_missing
-}
-
 fn key(number: u32) -> String {
     format!("attempt-{number}")
-}
-
-const fn sendable(class: Class) -> bool {
-    match class {
-        Class::Missing | Class::Different | Class::Pending => true,
-        Class::Extra => false,
-    }
-}
-
-/// Versions that the source has and the target has not, or not the same.
-const fn unsent(comparison: &Comparison) -> u64 {
-    comparison.missing + comparison.different + comparison.pending
-}
-
-fn digest(versions: &[(String, String)]) -> String {
-    let mut sha = Sha256::new();
-    for (key, id) in versions {
-        sha.update(key.as_bytes());
-        sha.update([0]);
-        sha.update(id.as_bytes());
-        sha.update([0]);
-    }
-    hex::encode(&sha.finalize()[..4])
-}
-
-fn attempt(
-    number: u32,
-    started: &ResyncStarted,
-    watched: Option<&Monitored>,
-    took: Duration,
-    unsent: u64,
-    nudged: u64,
-) -> Attempt {
-    Attempt {
-        number,
-        reset_id: Some(started.reset_id.clone()),
-        started_at: Some(started.started_at),
-        status: watched.map(|watched| watched.status.clone()).unwrap_or_default(),
-        end: watched.map(|watched| watched.end),
-        detail: watched.map_or_else(|| "the deadline passed".to_owned(), |watched| watched.detail.clone()),
-        replicated_count: watched.map_or(0, |watched| watched.replicated_count),
-        failed_count: watched.map_or(0, |watched| watched.failed_count),
-        seconds: took.as_secs_f64(),
-        missing_after: Some(unsent),
-        nudged,
-    }
-}
-
-fn refused(number: u32, failure: &Failure, took: Duration) -> Attempt {
-    Attempt {
-        number,
-        reset_id: None,
-        started_at: None,
-        status: "refused".into(),
-        end: None,
-        detail: failure.to_string(),
-        replicated_count: 0,
-        failed_count: 0,
-        seconds: took.as_secs_f64(),
-        missing_after: None,
-        nudged: 0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn another_set_of_versions_is_another_change() {
-        let set = |pairs: &[(&str, &str)]| {
-            digest(&pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>())
-        };
-        assert_eq!(set(&[("a", "1")]), set(&[("a", "1")]));
-        assert_ne!(set(&[("a", "1")]), set(&[("a", "2")]));
-        assert_ne!(set(&[("ab", "c")]), set(&[("a", "bc")]));
-    }
 }

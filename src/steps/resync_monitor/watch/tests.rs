@@ -25,6 +25,12 @@ fn job(reset_id: &str, status: &str, replicated: u64) -> ResyncStatus {
     }
 }
 
+/// So many seconds after the job began.
+fn after(seconds: u64) -> Timestamp {
+    let start: Timestamp = START.parse().unwrap();
+    start + Duration::from_secs(seconds)
+}
+
 fn node(uptime: u64) -> Node {
     Node {
         endpoint: "n1:9000".into(),
@@ -109,7 +115,8 @@ fn a_restarted_source_voids_the_job_whatever_it_says() {
     for status in ["Failed", "Completed", "Ongoing"] {
         let mut watch = watch();
         assert_eq!(watch.observe(poll(seen(5, job("ours", "Ongoing", 0)))), Next::Again);
-        let restarted = Seen { nodes: Some(vec![node(3)]), ..seen(60, job("ours", status, 3_073)) };
+        let job = ResyncStatus { end_time: after(58), ..job("ours", status, 3_073) };
+        let restarted = Seen { nodes: Some(vec![node(3)]), ..seen(60, job) };
         let (end, why) = end(watch.observe(poll(restarted)));
         assert_eq!(end, End::SourceRestarted);
         assert!(why.contains("n1:9000") && why.contains(status), "{why}");
@@ -120,8 +127,28 @@ fn a_restarted_source_voids_the_job_whatever_it_says() {
 #[test]
 fn a_restart_before_the_first_poll_is_seen_by_the_age_of_the_job() {
     let mut watch = watch();
-    let adopted = Seen { nodes: Some(vec![node(50)]), ..seen(60, job("ours", "Completed", 9)) };
+    let completed = ResyncStatus { end_time: after(11), ..job("ours", "Completed", 9) };
+    let adopted = Seen { nodes: Some(vec![node(50)]), ..seen(60, completed) };
     assert_eq!(end(watch.observe(poll(adopted))).0, End::SourceRestarted);
+}
+
+#[test]
+fn a_job_that_was_complete_before_the_restart_is_not_void() {
+    // Restarted 10 s ago, 50 s after the job began, and the program was away or was resumed since.
+    let seen_at = |ended, status| {
+        let job = ResyncStatus { end_time: after(ended), ..job("ours", status, 9) };
+        Seen { nodes: Some(vec![node(10)]), ..seen(60, job) }
+    };
+    assert_eq!(end(watch().observe(poll(seen_at(30, "Completed")))).0, End::Completed);
+    assert_eq!(end(watch().observe(poll(seen_at(30, "Ongoing")))).0, End::SourceRestarted);
+    // So close to the restart it cannot be told.
+    assert_eq!(end(watch().observe(poll(seen_at(49, "Completed")))).0, End::SourceRestarted);
+    assert_eq!(end(watch().observe(poll(seen_at(55, "Completed")))).0, End::SourceRestarted);
+
+    let mut watched = watch();
+    assert_eq!(watched.observe(poll(seen(5, job("ours", "Ongoing", 0)))), Next::Again);
+    assert_eq!(end(watched.observe(poll(seen_at(30, "Completed")))).0, End::Completed);
+    assert_eq!(watched.restarts, 0);
 }
 
 #[test]
