@@ -160,7 +160,10 @@ impl Wire {
         let mut pause = Duration::from_millis(200);
         for _ in 0..THROTTLED {
             match self.fresh(&attempt).await {
-                Err(failure) if failure.class() == Some(Class::Throttled) => sleep(pause).await,
+                // The answer to a HEAD has no body that could say `SlowDown`.
+                Err(failure) if failure.class() == Some(Class::Throttled) || failure.status() == Some(503) => {
+                    sleep(pause).await;
+                }
                 other => return other,
             }
             pause *= 2;
