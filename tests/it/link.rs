@@ -12,6 +12,7 @@ use crate::{
     client,
     pair::{Pair, Rule, Server},
     proxy::{At, Gate, Proxy, Recorded},
+    scene::next_second,
     seed,
 };
 
@@ -56,6 +57,7 @@ impl<'p> Link<'p> {
         seed::small(&pair.source, bucket, VERSIONS);
         pair.wait_replicated(bucket);
         seed::empty(&pair.target, bucket);
+        next_second();
         link
     }
 

@@ -21,7 +21,7 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::Value;
 
-use crate::{client, seed};
+use crate::{client, scene::next_second, seed};
 
 /// All that a rule can replicate; what [`Rule::default`] asks for.
 pub(crate) const EVERYTHING: &str = "delete,delete-marker,existing-objects,metadata-sync";
@@ -228,6 +228,7 @@ impl Pair {
             }
         }
         assert!(!self.bucket_exists(alias, bucket), "{place} is still there");
+        next_second();
     }
 
     pub(crate) fn bucket_exists(&self, alias: &str, bucket: &str) -> bool {

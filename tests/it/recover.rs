@@ -66,7 +66,6 @@ fn a_locked_bucket_comes_back_with_its_lock_retention_and_legal_holds() {
     pair.wait_arrived(bucket);
     // The damaged site loses even what it must not lose.
     pair.lose_bucket("target", bucket);
-    next_second();
 
     let source = seed::inventory(&pair.source, bucket);
     let drill = operator(pair);

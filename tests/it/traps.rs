@@ -16,6 +16,7 @@ use crate::{
     link::{Link, finding, reset_ids, step_end},
     pair::{Pair, Rule, Server, needs_minio},
     proxy::At,
+    scene::next_second,
     seed,
 };
 
@@ -50,6 +51,7 @@ fn a_completed_resync_with_versions_missing_does_not_hold() {
         seed::put(&pair.source, bucket, &format!("allowed/{n}"), b"data");
         seed::put(&pair.source, bucket, &format!("denied/{n}"), b"data");
     }
+    next_second();
     let replicator = pair.target.as_user("half-replicator", &secret);
     let link = Link::new(pair, bucket).connect(&replicator, &Rule::default());
 

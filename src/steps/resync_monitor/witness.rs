@@ -29,6 +29,9 @@ const LOOK_AROUND: Duration = Duration::from_secs(30);
 const LISTED: u64 = 5_000;
 /// A target that is frozen accepts connections and never answers; the watch must not stand still with it.
 const ANSWER: Duration = Duration::from_secs(5);
+/// A listing makes the source queue again what the job has not come to, so that it is sent twice: a short job goes
+/// without being counted.
+const COUNTED_FROM: Duration = Duration::from_secs(30);
 const ERRORS_KEPT: usize = 5;
 
 /// All that is asked besides the status.
@@ -129,7 +132,7 @@ impl Witnesses {
             self.sent = of_arn(&metrics, &self.arn).map(|m| m.replicated_count + m.failed_total);
         }
         self.look_at_target().await;
-        self.size_up().await;
+        self.size_up(at).await;
     }
 
     async fn open_trace(&mut self) {
@@ -162,12 +165,13 @@ impl Witnesses {
     }
 
     /// What the scanner counted, else what a listing counts, bit by bit.
-    async fn size_up(&mut self) {
+    async fn size_up(&mut self, at: Duration) {
         if matches!(self.volume, Volume::Unknown) {
             let usage = self.source.usage(&self.bucket).await.ok().flatten();
             // Its versions include the delete markers.
             self.volume = match usage.filter(|usage| usage.versions > 0) {
                 Some(usage) => Volume::Known(Total { versions: usage.versions, bytes: usage.bytes }),
+                None if at < COUNTED_FROM => return,
                 None => Volume::Counting {
                     listing: Box::new(self.source.versions(&self.bucket, Listing::default())),
                     so_far: Total::default(),
