@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(super) use self::walk::{Compared, clock, compare};
+pub(super) use self::walk::{Compared, clock, compare, now};
 use crate::{
     compare::{Class, Difference, Inventory, KeyGlob, Tally},
     event::Finding,

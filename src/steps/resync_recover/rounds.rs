@@ -22,7 +22,7 @@ use crate::{
     steps::{
         resync_monitor::{End, Monitored, ResyncMonitor, job, may_pass, monitor, patiently, pause},
         resync_start::{Running, ids, in_the_way},
-        versions_compare::{Compared, Comparison, clock},
+        versions_compare::{Compared, Comparison, clock, now},
     },
 };
 
@@ -31,7 +31,7 @@ pub(super) async fn recover(cx: &Cx<Changes>, params: &ResyncRecover) -> Result<
     let mut rounds =
         Rounds { cx, params, source, begin: Instant::now(), attempts: Vec::new(), trace_errors: Vec::new() };
     if params.skip_if_intact {
-        let now = clock(&rounds.source).await?;
+        let now = now(&rounds.source).await?;
         let compared = rounds.compare(now, Duration::ZERO, "differences-before.jsonl").await?;
         if compared.comparison.holds() {
             return rounds.ended(Outcome::Intact, Some(now), Some(compared), None).await;

@@ -202,7 +202,7 @@ impl<'a> Task<'a> {
         let before = match params.before {
             None => None,
             Some(Moment::At(at)) => Some(at),
-            Some(Moment::Now) => Some(clock(&source).await?),
+            Some(Moment::Now) => Some(now(&source).await?),
         };
         if !source.bucket_exists(&params.bucket).await? {
             return Err(Failure::refused(format!("bucket `{}` does not exist on {}", params.bucket, params.source)));
@@ -356,6 +356,20 @@ impl<'a> Task<'a> {
 pub(in crate::steps) async fn clock<A: Access>(site: &Site<A>) -> Result<Timestamp, Failure> {
     let time = site.health().await?.server_time;
     time.ok_or_else(|| Failure::refused(format!("{} does not tell its time (no `Date` header)", site.alias())))
+}
+
+/// This moment by the site's clock. It tells whole seconds, so the turn to the next one is waited for: all that was
+/// written before is older than it.
+pub(in crate::steps) async fn now<A: Access>(site: &Site<A>) -> Result<Timestamp, Failure> {
+    let first = clock(site).await?;
+    for _ in 0..20 {
+        sleep(Duration::from_millis(100)).await;
+        let time = clock(site).await?;
+        if time > first {
+            return Ok(time);
+        }
+    }
+    Ok(first)
 }
 
 /// The versions of one key; it comes first among the keys that it is a prefix of.
