@@ -433,6 +433,18 @@ pub enum StepVerdict {
     Cancelled,
 }
 
+impl StepVerdict {
+    /// As it stands in journals, reports and expressions.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::NotHeld => "not_held",
+            Self::Broke => "broke",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// The verdict on a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -108,7 +108,7 @@ pub fn verdict(state: &RunState) -> (Verdict, Exit) {
     if open || state.unproven || counted().any(|(_, step)| unfinished(step)) {
         return (Verdict::Broke, Exit::Broke);
     }
-    if rto(state).is_some_and(|rto| rto.objective_seconds.is_some_and(|limit| rto.measured_seconds > limit)) {
+    if is_late(state) {
         return (Verdict::Late, Exit::Late);
     }
     (Verdict::Held, Exit::Held)
@@ -124,6 +124,11 @@ pub fn rto(state: &RunState) -> Option<Measured> {
         measured_seconds: seconds_between(state.started.since.unwrap_or(state.started_at), end),
         objective_seconds: state.started.rto,
     })
+}
+
+/// Whether the recovery time objective is missed.
+pub fn is_late(state: &RunState) -> bool {
+    rto(state).is_some_and(|rto| rto.objective_seconds.is_some_and(|limit| rto.measured_seconds > limit))
 }
 
 /// Seconds that the run waited for people.

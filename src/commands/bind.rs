@@ -19,7 +19,6 @@ use crate::{
     secret::Secret,
     site::{Site, Wire},
     sites::{self, Sites},
-    step::Reads,
     steps, tree,
     types::Role,
     verdict::Exit,
@@ -152,7 +151,7 @@ pub(super) fn open_sites(lookup: &Lookup, beside: &Path) -> Result<Sites<'static
 /// Asks every site who it is. One that does not answer is recorded as unreachable: the steps say what that means.
 pub(super) async fn look(wires: &BTreeMap<Role, Arc<Wire>>) -> BTreeMap<String, SiteRecord> {
     let asked = wires.iter().map(|(role, wire)| async move {
-        let site = Site::<Reads> { wire: Arc::clone(wire), ledger: () };
+        let site = Site::reading(Arc::clone(wire));
         let record = |deployment_id, release, unreachable| SiteRecord {
             alias: site.alias().to_owned(),
             endpoint: site.endpoint(),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Refusal, answers::Given, bind, load, print, print_json, run, terminal};
 use crate::{
-    cli::{Bind, Go, Yes},
+    cli::Bind,
     clock::Clock,
     engine::{
         Setup, StopSignal,
@@ -35,8 +35,7 @@ pub(super) async fn plan(
     let loaded = load::file(file)?;
     let bound = bind::bind(&loaded, bind).await?;
     let (user, host) = terminal::who_and_where();
-    let go = Go { confirm_target: None, since: None, yes: Yes { yes: Vec::new() }, sandbox: None };
-    let first = run::started(&loaded, &bound, "plan", &go, user.clone(), host);
+    let first = run::started(&loaded, &bound, "plan", &run::no_go(), user.clone(), host);
     let warn_only = first.warn_only.clone();
     let clock = Clock::Wall;
     let console = Arc::new(Console::stdout());

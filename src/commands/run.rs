@@ -23,7 +23,7 @@ use crate::{
     runbook::{OnFailure, Runbook},
     runs::{FileClaims, OpenRun, Runs},
     site::{Site, changes},
-    step::{Claims, Reads},
+    step::Claims,
     steps,
     types::{BucketName, Role},
     verdict::{self, Exit},
@@ -307,7 +307,7 @@ async fn counted(bound: &Bound, role: &str) -> String {
     let bucket = name.or_else(|| bound.inputs.get("bucket")).and_then(|value| value.as_str());
     let bucket = bucket.and_then(|name| BucketName::try_from(name.to_owned()).ok());
     let (Some(bucket), Some(wire)) = (bucket, bound.wires.get(&Role(role.to_owned()))) else { return String::new() };
-    let site = Site::<Reads> { wire: Arc::clone(wire), ledger: () };
+    let site = Site::reading(Arc::clone(wire));
     match site.usage(&bucket).await {
         Ok(Some(usage)) => format!(
             "about {}, {} among them, {}",

@@ -11,7 +11,6 @@ use crate::{
     failure::Failure,
     mask::Masker,
     site::{Site, Wire},
-    step::Reads,
     verdict::Exit,
 };
 
@@ -56,7 +55,7 @@ struct Row {
 }
 
 async fn test(wire: Arc<Wire>) -> (Row, Option<Exit>) {
-    let site = Site::<Reads> { wire: Arc::clone(&wire), ledger: () };
+    let site = Site::reading(Arc::clone(&wire));
     let mut row = Row { endpoint: site.endpoint(), ..Row::default() };
     let tested: Result<(), Failure> = async {
         row.account = site.account().await?.name;

@@ -27,7 +27,7 @@ fn of(state: &RunState, inputs: &Map<String, Value>) -> Value {
             StepPhase::Skipped(_) => (Map::new(), "skipped"),
             StepPhase::Ended(end) => {
                 let fields = end.output.as_ref().and_then(Value::as_object).cloned().unwrap_or_default();
-                (fields, word(end.verdict))
+                (fields, end.verdict.word())
             }
         };
         fields.insert("ran".into(), Value::Bool(!matches!(verdict, "skipped" | "not_reached")));
@@ -71,20 +71,9 @@ fn so_far(state: &RunState) -> &'static str {
         "not_held"
     } else if any(StepVerdict::Broke) || any(StepVerdict::Cancelled) {
         "broke"
-    } else if verdict::rto(state)
-        .is_some_and(|rto| rto.objective_seconds.is_some_and(|limit| rto.measured_seconds > limit))
-    {
+    } else if verdict::is_late(state) {
         "late"
     } else {
         "held"
-    }
-}
-
-fn word(verdict: StepVerdict) -> &'static str {
-    match verdict {
-        StepVerdict::Held => "held",
-        StepVerdict::NotHeld => "not_held",
-        StepVerdict::Broke => "broke",
-        StepVerdict::Cancelled => "cancelled",
     }
 }

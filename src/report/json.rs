@@ -3,7 +3,6 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    event::StepVerdict,
     replay::{Phase, RunState, StepPhase},
     verdict,
 };
@@ -42,15 +41,7 @@ fn step_of(step: &crate::replay::StepState) -> Value {
         StepPhase::Pending => ("not reached", None),
         StepPhase::Running => ("running", None),
         StepPhase::Skipped(why) => return json!({ "state": "skipped", "why": why }),
-        StepPhase::Ended(end) => (
-            match end.verdict {
-                StepVerdict::Held => "held",
-                StepVerdict::NotHeld => "not_held",
-                StepVerdict::Broke => "broke",
-                StepVerdict::Cancelled => "cancelled",
-            },
-            Some(end),
-        ),
+        StepPhase::Ended(end) => (end.verdict.word(), Some(end)),
     };
     json!({
         "state": phase,
