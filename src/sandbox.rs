@@ -8,6 +8,7 @@
 )]
 
 mod admin;
+mod attributes;
 mod buckets;
 mod data;
 mod listing;
@@ -23,6 +24,7 @@ mod server;
 mod site;
 mod store;
 mod targets;
+mod walk;
 mod wire;
 mod xml;
 

@@ -1,33 +1,21 @@
-//! The resync job of a bucket: its start with every refusal, its walk, its counters that lag, its end that proves
-//! nothing.
+//! The resync job of a bucket: its start with every refusal, and its status.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::sync::Arc;
 
-use futures_util::{StreamExt, stream};
 use http::Method;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use tokio::{sync::mpsc, time::sleep};
+use tokio::sync::mpsc;
 
 use super::{
     peer::Say,
-    replication::{head, send},
-    rules::Reason,
     scenario::Lie,
-    site::{Cause, Sending, Site},
+    site::Site,
     targets::Target,
+    walk::Walk,
     wire::{Answer, Ask, Refused, Reply, nanos, uuid},
     xml::Element,
 };
-
-/// Versions of different keys under way at a time.
-const WORKERS: usize = 10;
 
 /// What the status shows, and what is counted but not written yet.
 #[derive(Clone, Debug)]
@@ -202,173 +190,6 @@ pub(super) async fn check(site: &Site, target: &Target) -> Result<(), Refused> {
         .in_json());
     }
     Ok(())
-}
-
-struct Walk {
-    site: Arc<Site>,
-    bucket: String,
-    arn: String,
-    reset_id: String,
-    before: Timestamp,
-}
-
-impl Walk {
-    async fn run(self, progress: mpsc::UnboundedSender<Progress>) {
-        let (serving, lie) = {
-            let state = self.site.state();
-            (state.serving.clone(), state.lie)
-        };
-        let Some(serving) = serving else { return };
-        self.set("Ongoing");
-        let walked = async {
-            if lie != Lie::NothingSent {
-                self.walk(lie, &progress).await;
-            }
-        };
-        tokio::select! {
-            // A site that goes down takes its job with it; what the status then says is decided at its next start.
-            () = serving.cancelled() => return,
-            () = walked => {}
-            () = self.write_counters(lie) => {}
-        }
-        self.set("Completed");
-        // The last results are written with the next round of counters only.
-        sleep(self.site.pace.flush).await;
-        self.flush(lie, 0);
-    }
-
-    async fn walk(&self, lie: Lie, progress: &mpsc::UnboundedSender<Progress>) {
-        let keys = self.versions();
-        let of = keys.values().map(Vec::len).sum();
-        let done = AtomicUsize::new(0);
-        let each = stream::iter(keys).for_each_concurrent(WORKERS, |(key, ids)| {
-            let done = &done;
-            async move {
-                for id in ids {
-                    self.one(&key, &id, lie, done.load(Ordering::Relaxed)).await;
-                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                    // Nobody may be listening.
-                    let _ = progress.send(Progress { done, of });
-                    if lie == Lie::Stuck && done * 2 >= of {
-                        std::future::pending::<()>().await;
-                    }
-                    sleep(self.site.pace.version).await;
-                }
-            }
-        });
-        each.await;
-    }
-
-    /// Every version that is due, by key, oldest first.
-    fn versions(&self) -> BTreeMap<String, Vec<String>> {
-        let store = self.site.store();
-        let Some(bucket) = store.buckets.get(&self.bucket) else { return BTreeMap::new() };
-        let rules = bucket.rules();
-        let mut due = BTreeMap::new();
-        for (key, versions) in bucket.keys.iter().filter(|(key, _)| bucket.versioned(key) && !bucket.hidden(key)) {
-            let ids = versions.iter().rev().filter(|version| {
-                let fresh = !version.replication.contains_key(&self.arn) && !version.replica;
-                version.purge.is_none()
-                    && (version.modified < self.before || fresh)
-                    && version.stamps.get(&self.arn) != Some(&self.reset_id)
-                    && rules.targets(key, version, Reason::Resync).contains(&self.arn)
-            });
-            let ids: Vec<String> = ids.map(|version| version.id.clone()).collect();
-            if !ids.is_empty() {
-                due.insert(key.clone(), ids);
-            }
-        }
-        due
-    }
-
-    async fn one(&self, key: &str, id: &str, lie: Lie, nth: usize) {
-        let sending = Sending {
-            bucket: self.bucket.clone(),
-            key: key.to_owned(),
-            id: id.to_owned(),
-            arn: self.arn.clone(),
-            cause: Cause::Healed,
-        };
-        let begun = tokio::time::Instant::now();
-        let sent = send(&self.site, &sending, Some(&self.reset_id)).await;
-        let found = {
-            let store = self.site.store();
-            let bucket = store.buckets.get(&self.bucket);
-            let target = bucket.and_then(|b| b.targets.iter().find(|t| t.arn == self.arn)).cloned();
-            let size = bucket.and_then(|b| b.find(key, Some(id)).ok()).map_or(0, |v| v.body.len() as u64);
-            target.map(|target| (target, size))
-        };
-        let Some((target, size)) = found else { return };
-        // Counted by whether the target has the version, not by whether the sending went well.
-        let there = head(&self.site, &target, key, id).await;
-        let error = match &there {
-            Ok(heard) if heard.status == 200 || heard.header("x-amz-delete-marker") == Some("true") => None,
-            Ok(heard) if heard.status == 404 => Some("The specified version does not exist.".to_owned()),
-            Ok(heard) => Some(heard.code()),
-            Err(why) => Some(why.clone()),
-        };
-        if sent.is_err() {
-            self.site.requeue(sending);
-        }
-        let mut line = json!({ "type": 2048, "nodename": self.site.address(), "funcname": format!("replication.(resyncID={})", self.reset_id),
-            "time": self.site.now().to_string(), "path": format!("{}/{key} ({id})", self.bucket),
-            "dur": u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX), "bytes": size });
-        if let Some(error) = &error {
-            line["error"] = error.as_str().into();
-        }
-        // Lossy: only who listens hears it.
-        let _ = self.site.trace.send(line.to_string());
-        self.change(|job| {
-            key.clone_into(&mut job.counted.object);
-            match error {
-                _ if lie == Lie::Miscounts && nth % 10 == 9 => {}
-                None => {
-                    job.counted.versions += 1;
-                    job.counted.bytes += size;
-                }
-                Some(_) => job.counted.failed += 1,
-            }
-        });
-    }
-
-    /// Writes the counters again and again; never ends by itself.
-    async fn write_counters(&self, lie: Lie) {
-        loop {
-            sleep(self.site.pace.flush).await;
-            self.flush(lie, 0);
-        }
-    }
-
-    fn flush(&self, lie: Lie, missing: u64) {
-        if lie == Lie::FrozenCounters {
-            return;
-        }
-        self.change(|job| {
-            let counted = job.counted.clone();
-            job.shown = Counts { versions: counted.versions.saturating_sub(missing), ..counted };
-        });
-    }
-
-    fn set(&self, status: &'static str) {
-        let now = self.site.now();
-        let lie = self.site.state().lie;
-        if status == "Completed" {
-            self.flush(lie, 1);
-        }
-        self.change(|job| {
-            job.status = status;
-            job.changed = now;
-        });
-    }
-
-    /// Changes the record of this job, unless another took its place.
-    fn change(&self, change: impl FnOnce(&mut Job)) {
-        let mut store = self.site.store();
-        let job = store.buckets.get_mut(&self.bucket).and_then(|bucket| bucket.jobs.get_mut(&self.arn));
-        if let Some(job) = job.filter(|job| job.reset_id == self.reset_id) {
-            change(job);
-        }
-    }
 }
 
 /// The server takes a Go duration, divides its nanoseconds by 24 and calls that days.

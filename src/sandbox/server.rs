@@ -23,7 +23,7 @@ use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    admin, buckets, listing, multipart, objects,
+    admin, attributes, buckets, listing, multipart, objects,
     peer::Say,
     resync::{self, Progress},
     site::Site,
@@ -137,7 +137,7 @@ async fn of_bucket(site: &Arc<Site>, ask: &Ask, progress: &mpsc::UnboundedSender
 async fn of_object(site: &Arc<Site>, ask: &Ask) -> Answer {
     for name in ["tagging", "retention", "legal-hold"] {
         if ask.has(name) {
-            return objects::attribute(site, ask, name);
+            return attributes::attribute(site, ask, name);
         }
     }
     match ask.method {
