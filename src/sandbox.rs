@@ -11,6 +11,7 @@ mod admin;
 mod attributes;
 mod buckets;
 mod data;
+mod keys;
 mod listing;
 mod madmin;
 mod multipart;
@@ -20,6 +21,7 @@ mod replication;
 mod resync;
 mod rules;
 pub mod scenario;
+mod series;
 mod server;
 mod site;
 mod store;
@@ -78,6 +80,9 @@ pub async fn start(scenario: Scenario) -> io::Result<Pair> {
     let (progress, heard) = mpsc::unbounded_channel();
     let source = site("source", &scenario, &scenario.source, scenario.resync.lie, &mut tasks);
     let target = site("target", &scenario, &scenario.target, Lie::None, &mut tasks);
+    for (site, other) in [(&source, &target), (&target, &source)] {
+        site.other.get_or_init(|| Arc::downgrade(other));
+    }
     let source = Server::start(source, progress.clone()).await?;
     // What happens in the middle happens in the middle of the source's resyncs.
     let target = Server::start(target, mpsc::unbounded_channel().0).await?;
@@ -111,7 +116,7 @@ fn site(name: &str, scenario: &Scenario, behaviour: &Behaviour, lie: Lie, tasks:
         kms_keys: behaviour.kms_keys.clone(),
         skew: SignedDuration::try_from(behaviour.clock_ahead.0).unwrap_or_default(),
         delay: behaviour.slow.0,
-        throttled: u64::from(behaviour.throttled.0),
+        throttled: behaviour.throttled,
         requests: 0,
         denies_replicas: behaviour.denies_replicas,
         heals: behaviour.heals,
@@ -137,7 +142,7 @@ fn access(server: &Server) -> Access {
 async fn happen(mut events: Vec<Event>, servers: [Server; 2], mut heard: mpsc::UnboundedReceiver<Progress>) {
     let mut under_way: Vec<JoinHandle<()>> = Vec::new();
     while let Some(Progress { done, of }) = heard.recv().await {
-        let due = |event: &mut Event| done * 100 >= of * usize::from(event.at.resync.0);
+        let due = |event: &mut Event| event.at.resync.reached_by(done, of);
         for event in events.extract_if(.., due) {
             let [source, target] = &servers;
             let server = match event.r#do.stop {

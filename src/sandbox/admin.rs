@@ -14,7 +14,7 @@ use tokio::{sync::broadcast, time::timeout};
 use super::{
     madmin, resync,
     site::Site,
-    store::{Bucket, Store},
+    store::{Bucket, Store, Totals},
     targets::{Given, Target},
     wire::{Answer, Ask, Refused, Reply, nanos, uuid},
 };
@@ -73,7 +73,7 @@ fn info(site: &Site) -> Reply {
         (now.as_second() - state.started.as_second(), !state.kms_keys.is_empty())
     };
     let store = site.store();
-    let all = Totals::of(store.buckets.values());
+    let all = totals(store.buckets.values());
     let drives: Vec<Value> = (0..4).map(|n| json!({
         "endpoint": format!("/sandbox/disk{}", n + 1), "path": format!("/sandbox/disk{}", n + 1), "state": "ok",
         "uuid": format!("{n}"), "totalspace": DRIVE, "usedspace": all.bytes, "availspace": DRIVE - all.bytes.min(DRIVE),
@@ -97,7 +97,7 @@ fn info(site: &Site) -> Reply {
 fn account(site: &Site) -> Reply {
     let store = site.store();
     let buckets: Vec<Value> = store.buckets.iter().map(|(name, bucket)| {
-        let all = Totals::of([bucket]);
+        let all = bucket.keys.totals();
         json!({ "name": name, "size": all.bytes, "objects": all.objects, "details": {
             "versioning": bucket.versioning() == "Enabled", "versioningSuspended": bucket.versioning() == "Suspended",
             "locking": bucket.lock, "replication": !bucket.rules().is_empty(), "tags": null, "quota": quota(bucket.quota) },
@@ -121,7 +121,7 @@ fn usage(site: &Site) -> Reply {
         .buckets
         .iter()
         .map(|(name, bucket)| {
-            let all = Totals::of([bucket]);
+            let all = bucket.keys.totals();
             (
                 name.clone(),
                 json!({ "size": all.bytes, "objectsCount": all.objects, "versionsCount": all.versions,
@@ -132,28 +132,12 @@ fn usage(site: &Site) -> Reply {
     Reply::json(&json!({ "lastUpdate": site.now().to_string(), "bucketsUsageInfo": buckets }))
 }
 
-/// What buckets hold; delete markers are no versions here.
-#[derive(Default)]
-struct Totals {
-    objects: u64,
-    versions: u64,
-    markers: u64,
-    bytes: u64,
-}
-
-impl Totals {
-    fn of<'a>(buckets: impl IntoIterator<Item = &'a Bucket>) -> Self {
-        let mut all = Self::default();
-        for versions in buckets.into_iter().flat_map(|bucket| bucket.keys.values()) {
-            all.objects += u64::from(versions.first().is_some_and(|v| !v.marker));
-            for version in versions {
-                all.versions += u64::from(!version.marker);
-                all.markers += u64::from(version.marker);
-                all.bytes += version.body.len() as u64;
-            }
-        }
-        all
-    }
+/// What buckets hold.
+fn totals<'a>(buckets: impl IntoIterator<Item = &'a Bucket>) -> Totals {
+    buckets.into_iter().fold(Totals::default(), |mut sum, bucket| {
+        sum += bucket.keys.totals();
+        sum
+    })
 }
 
 fn quota(size: u64) -> Value {
@@ -301,7 +285,8 @@ fn diff(site: &Site, ask: &Ask) -> Answer {
     let store = site.store();
     let bucket = store.bucket(ask.query("bucket").unwrap_or_default())?;
     let mut text = String::new();
-    for (key, version) in bucket.keys.iter().flat_map(|(key, all)| all.iter().map(move |v| (key, v))) {
+    // What is computed is replicated: nothing is open there.
+    for (key, version) in bucket.keys.kept() {
         let open: serde_json::Map<_, _> = version
             .replication
             .iter()
@@ -361,7 +346,8 @@ pub(super) fn metrics(site: &Site, ask: &Ask) -> Answer {
         return Err(resync::no_rules());
     }
     let none = json!({ "lastMinute": { "count": 0, "bytes": 0 }, "lastHour": { "count": 0, "bytes": 0 }, "totals": { "count": 0, "bytes": 0 } });
-    let versions = || bucket.keys.values().flatten();
+    // What is computed was sent before this process began.
+    let versions = || bucket.keys.kept().map(|(_, version)| version);
     let (mut sum, mut stats) = ((0_u64, 0_u64), serde_json::Map::new());
     for target in &bucket.targets {
         let sent = versions().filter(|v| v.replication.get(&target.arn) == Some(&"COMPLETED"));

@@ -1,15 +1,19 @@
 //! What the sites hold at the beginning: made up, the same in every run save for ids and times.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use md5::{Digest, Md5};
 
 use super::{
-    scenario::Scenario,
+    keys::Keys,
+    scenario::{Data, Scenario},
+    series::{Computed, Series},
     site::Site,
     store::{Bucket, Version},
     targets::{Credentials, Given, Target},
-    wire::uuid,
+    wire::{element, millis, uuid},
 };
 
 /// Names that trip up clients, after these come plain ones.
@@ -21,8 +25,13 @@ pub(super) fn fill(scenario: &Scenario, source: &Site, target: &Site, now: Times
     let begun = now.checked_sub(SignedDuration::from_hours(24 * 30)).unwrap_or(now);
     let there = remote(scenario, target);
     let mut bucket = make(scenario, begun);
-    for (key, version) in versions(scenario, begun, &there.arn) {
-        bucket.insert(&key, version);
+    if scenario.data.computed {
+        let series = Series::new(&scenario.data, begun, &there.arn);
+        bucket.keys = Keys::of(Computed::whole(Arc::new(series)));
+    } else {
+        for (key, version) in Written::new(&scenario.data, begun, &there.arn).all() {
+            bucket.insert(&key, version);
+        }
     }
     let back = remote(scenario, source);
     let mut copy = make(scenario, begun);
@@ -45,10 +54,24 @@ pub(super) fn fill(scenario: &Scenario, source: &Site, target: &Site, now: Times
 }
 
 fn make(scenario: &Scenario, at: Timestamp) -> Bucket {
-    let mut bucket = Bucket::new(at, scenario.data.lock);
-    let versioning = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
-    bucket.documents.insert("versioning".to_owned(), versioning.to_owned());
-    if let Some(key) = &scenario.data.kms_key {
+    let data = &scenario.data;
+    let mut bucket = Bucket::new(at, data.lock);
+    let excluded = data.excluded_prefixes.iter();
+    let excluded: String =
+        excluded.map(|prefix| format!("<ExcludedPrefixes>{}</ExcludedPrefixes>", element("Prefix", prefix))).collect();
+    let versioning = format!("<VersioningConfiguration><Status>Enabled</Status>{excluded}</VersioningConfiguration>");
+    bucket.documents.insert("versioning".to_owned(), versioning);
+    if let Some(retention) = &data.retention {
+        let document = format!(
+            "<ObjectLockConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><ObjectLockEnabled>Enabled\
+             </ObjectLockEnabled><Rule><DefaultRetention><Mode>{}</Mode><Days>{}</Days></DefaultRetention></Rule>\
+             </ObjectLockConfiguration>",
+            retention.mode.text(),
+            retention.days
+        );
+        bucket.documents.insert("object-lock".to_owned(), document);
+    }
+    if let Some(key) = &data.kms_key {
         let document = format!(
             "<ServerSideEncryptionConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Rule>\
              <ApplyServerSideEncryptionByDefault><KMSMasterKeyID>{key}</KMSMasterKeyID><SSEAlgorithm>aws:kms\
@@ -84,60 +107,158 @@ fn rules(scenario: &Scenario, arn: &str) -> String {
          </ReplicationConfiguration>",
         switch(rule.delete_markers),
         switch(rule.deletes),
-        super::wire::element("Prefix", &rule.prefix),
+        element("Prefix", &rule.prefix),
         switch(rule.existing_objects)
     )
 }
 
-fn versions(scenario: &Scenario, begun: Timestamp, arn: &str) -> Vec<(String, Version)> {
-    let data = &scenario.data;
-    let mut all = Vec::new();
-    let mut nth = 0_i64;
-    let mut at = || {
-        nth += 1;
-        begun.checked_add(SignedDuration::from_millis(nth * 61_037)).unwrap_or(begun)
-    };
-    for object in 0..data.objects {
-        let plain = || format!("2026/{:02}/invoice-{object:05}.pdf", object % 12 + 1);
-        let key = STRANGE.get(object as usize).map_or_else(plain, |name| (*name).to_owned());
-        for version in 0..data.versions {
-            let body = content(object, version, data.size);
-            let etag = hex::encode(Md5::digest(&body));
-            let mut made = Version::object(uuid(), at(), body, etag);
-            made.headers.insert("content-type".to_owned(), "application/pdf".to_owned());
-            made.headers.insert("x-amz-meta-customer".to_owned(), format!("{}", 1000 + object));
-            if let Some(key) = &data.kms_key {
-                made.headers.insert("x-amz-server-side-encryption".to_owned(), "aws:kms".to_owned());
-                made.headers.insert("x-amz-server-side-encryption-aws-kms-key-id".to_owned(), key.clone());
-            }
-            if object % 5 == 0 {
-                made.tags.push(("year".to_owned(), "2026".to_owned()));
-            }
-            made.replication.insert(arn.to_owned(), "COMPLETED");
-            all.push((key.clone(), made));
-        }
-        if object >= data.objects.saturating_sub(data.delete_markers) {
-            let mut marker = Version::marker(uuid(), at());
-            marker.replication.insert(arn.to_owned(), "COMPLETED");
-            all.push((key, marker));
-        }
-    }
-    all
+/// The versions of a source, one after the other.
+struct Written<'a> {
+    data: &'a Data,
+    arn: &'a str,
+    begun: Timestamp,
+    all: Vec<(String, Version)>,
 }
 
-fn content(object: u32, version: u32, size: u32) -> Bytes {
+impl<'a> Written<'a> {
+    fn new(data: &'a Data, begun: Timestamp, arn: &'a str) -> Self {
+        Self { data, arn, begun, all: Vec::new() }
+    }
+
+    fn all(mut self) -> Vec<(String, Version)> {
+        let data = self.data;
+        for object in 0..data.objects {
+            let folder = object % data.prefixes.max(1) + 1;
+            let plain = || format!("2026/{folder:02}/invoice-{object:05}.pdf");
+            let key = STRANGE.get(object as usize).map_or_else(plain, |name| (*name).to_owned());
+            for version in 0..data.versions {
+                let mut made = self.version(content(object, version, data.size));
+                made.headers.insert("x-amz-meta-customer".to_owned(), format!("{}", 1000 + object));
+                if data.tagged.takes(object.into()) {
+                    made.tags.push(("year".to_owned(), "2026".to_owned()));
+                }
+                self.put(&key, made);
+            }
+            if object >= data.objects.saturating_sub(data.delete_markers) {
+                let marker = Version::marker(uuid(), self.at());
+                self.put(&key, marker);
+            }
+        }
+        self.besides();
+        self.all
+    }
+
+    /// Keys of other shapes.
+    fn besides(&mut self) {
+        let data = self.data;
+        for n in 0..data.multipart {
+            self.versions(&format!("multipart/{n:03}.bin"), |n, made| multipart(made, content(n, 0, data.size)));
+        }
+        for n in 0..data.empty {
+            self.versions(&format!("empty/{n:03}.txt"), |_, made| {
+                made.body = Bytes::new();
+                made.etag = hex::encode(Md5::digest([]));
+            });
+        }
+        for n in 0..data.null_versions {
+            self.versions(&format!("early/{n:03}.txt"), |version, made| {
+                if version == 0 {
+                    "null".clone_into(&mut made.id);
+                }
+            });
+        }
+        for n in 0..data.nested {
+            self.versions(&format!("nested/{n:03}"), |_, _| {});
+            self.versions(&format!("nested/{n:03}/below.txt"), |_, _| {});
+        }
+        for n in 0..data.legal_holds {
+            self.versions(&format!("held/{n:03}.pdf"), |_, made| {
+                made.headers.insert("x-amz-object-lock-legal-hold".to_owned(), "ON".to_owned());
+            });
+        }
+        for n in 0..data.purge_pending {
+            self.versions(&format!("purged/{n:03}.txt"), |version, made| {
+                made.purge = (version == 0).then_some("PENDING");
+            });
+        }
+        for prefix in &data.excluded_prefixes {
+            for n in 0..data.excluded_objects {
+                let mut made = self.version(content(n, 0, data.size));
+                "null".clone_into(&mut made.id);
+                let key = format!("{}{n:03}.tmp", prefix.replace('*', "any"));
+                self.all.push((key, made));
+            }
+        }
+    }
+
+    /// All versions of one key, each changed by its number.
+    fn versions(&mut self, key: &str, change: impl Fn(u32, &mut Version)) {
+        for version in 0..self.data.versions {
+            let mut made = self.version(content(u32::try_from(key.len()).unwrap_or(0), version, self.data.size));
+            change(version, &mut made);
+            self.put(key, made);
+        }
+    }
+
+    fn version(&mut self, body: Bytes) -> Version {
+        let etag = hex::encode(Md5::digest(&body));
+        let mut made = Version::object(uuid(), self.at(), body, etag);
+        made.headers.insert("content-type".to_owned(), "application/pdf".to_owned());
+        if let Some(key) = &self.data.kms_key {
+            made.headers.insert("x-amz-server-side-encryption".to_owned(), "aws:kms".to_owned());
+            made.headers.insert("x-amz-server-side-encryption-aws-kms-key-id".to_owned(), key.clone());
+        }
+        if let Some(retention) = &self.data.retention {
+            let until = made.modified.checked_add(SignedDuration::from_hours(24 * i64::from(retention.days)));
+            made.headers.insert("x-amz-object-lock-mode".to_owned(), retention.mode.text().to_owned());
+            let until = millis(until.unwrap_or(made.modified));
+            made.headers.insert("x-amz-object-lock-retain-until-date".to_owned(), until);
+        }
+        made
+    }
+
+    /// Replicated long ago.
+    fn put(&mut self, key: &str, mut version: Version) {
+        version.replication.insert(self.arn.to_owned(), "COMPLETED");
+        self.all.push((key.to_owned(), version));
+    }
+
+    fn at(&self) -> Timestamp {
+        let nth = i64::try_from(self.all.len()).unwrap_or(0) + 1;
+        self.begun.checked_add(SignedDuration::from_millis(nth * 6_037)).unwrap_or(self.begun)
+    }
+}
+
+pub(super) fn content(object: u32, version: u32, size: u32) -> Bytes {
     let line = format!("invoice {object}, version {version}\n");
     line.bytes().cycle().take(size as usize + (object % 7) as usize).collect::<Vec<u8>>().into()
 }
 
-fn replicas(scenario: &Scenario, bucket: &Bucket) -> std::collections::BTreeMap<String, Vec<Version>> {
-    let in_scope = bucket.keys.iter().filter(|(key, _)| key.starts_with(&scenario.rule.prefix));
-    let replica = |version: &Version| Version {
-        replica: true,
-        replication: std::collections::BTreeMap::new(),
-        ..version.clone()
+/// As an upload in two parts leaves it.
+fn multipart(version: &mut Version, last: Bytes) {
+    let parts = [std::mem::take(&mut version.body), last];
+    let digests: Vec<u8> = parts.iter().flat_map(Md5::digest).collect();
+    version.etag = format!("{}-{}", hex::encode(Md5::digest(digests)), parts.len());
+    version.parts = parts.iter().map(Bytes::len).collect();
+    version.body = parts.concat().into();
+}
+
+/// What arrived on the target and is still there.
+fn replicas(scenario: &Scenario, bucket: &Bucket) -> Keys {
+    let missing = scenario.damage.missing;
+    if let Some(computed) = bucket.keys.computed() {
+        return Keys::of(computed.replicas(missing));
+    }
+    let in_scope = |key: &str| key.starts_with(&scenario.rule.prefix) && bucket.versioned(key);
+    let mut nth = 0;
+    let mut kept = |_: &Version| {
+        nth += 1;
+        !missing.takes(nth)
     };
-    in_scope.map(|(key, versions)| (key.clone(), versions.iter().map(replica).collect())).collect()
+    let replica =
+        |version: &Version| Version { replica: true, replication: BTreeMap::new(), purge: None, ..version.clone() };
+    let all = bucket.keys.range("").filter(|(key, _)| in_scope(key));
+    all.map(|(key, versions)| (key.into_owned(), versions.iter().filter(|v| kept(v)).map(replica).collect())).collect()
 }
 
 fn damage(scenario: &Scenario, copy: &mut Bucket, now: Timestamp) {
@@ -146,19 +267,16 @@ fn damage(scenario: &Scenario, copy: &mut Bucket, now: Timestamp) {
         copy.lock = false;
         copy.documents.remove("object-lock");
     }
-    let mut nth = 0_u32;
-    for versions in copy.keys.values_mut() {
-        versions.retain(|_| {
-            nth += 1;
-            // Spread over all keys: 37 has no factor in common with 100.
-            nth * 37 % 100 >= u32::from(damage.missing.0)
-        });
-    }
-    copy.keys.retain(|_, versions| !versions.is_empty());
-    let objects = copy.keys.values_mut().flatten().filter(|version| !version.marker);
-    for version in objects.take(damage.different as usize) {
-        version.body = Bytes::from_static(b"not what was written");
-        version.etag = hex::encode(Md5::digest(&version.body));
+    let objects = copy.keys.range("").flat_map(|(key, versions)| {
+        let ids = versions.iter().filter(|version| !version.marker).map(|version| version.id.clone());
+        ids.map(|id| (key.to_string(), id)).collect::<Vec<_>>()
+    });
+    let changed: Vec<(String, String)> = objects.take(damage.different as usize).collect();
+    for (key, id) in changed {
+        if let Some(version) = copy.find_mut(&key, &id) {
+            version.body = Bytes::from_static(b"not what was written");
+            version.etag = hex::encode(Md5::digest(&version.body));
+        }
     }
     for n in 0..damage.extra {
         let body = Bytes::from(format!("written on the target only: {n}\n"));

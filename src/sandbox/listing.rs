@@ -39,18 +39,22 @@ pub(super) fn versions(site: &Site, ask: &Ask) -> Answer {
     }
     let store = site.store();
     let bucket = store.bucket(&ask.bucket)?;
-    let mut found: Vec<(&str, &Version, bool)> = Vec::new();
+    let mut entries = String::new();
+    let (mut count, mut last, mut healed) = (0, None, Vec::new());
     let mut prefixes = BTreeSet::new();
     let mut truncated = false;
-    'keys: for (key, all) in bucket.keys.range(page.from(!after_version.is_empty())..) {
-        if !page.takes(bucket, key) {
+    'keys: for (key, all) in bucket.keys.range(&page.from(!after_version.is_empty())) {
+        if page.is_behind(&key) {
+            break;
+        }
+        if !page.takes(bucket, &key) {
             continue;
         }
-        if let Some(common) = page.common(key) {
+        if let Some(common) = page.common(&key) {
             if common.as_str() <= page.marker.as_str() || prefixes.contains(&common) {
                 continue;
             }
-            if found.len() + prefixes.len() == page.max {
+            if count + prefixes.len() == page.max {
                 truncated = true;
                 break;
             }
@@ -59,19 +63,24 @@ pub(super) fn versions(site: &Site, ask: &Ask) -> Answer {
         }
         // An unknown version id silently begins that key again.
         let skip =
-            if *key == page.marker { all.iter().position(|v| v.id == after_version).map_or(0, |at| at + 1) } else { 0 };
-        for (at, version) in all.iter().enumerate().skip(skip).filter(|(_, v)| v.purge.is_none()) {
-            if found.len() + prefixes.len() == page.max {
-                truncated = page.max > 0;
-                break 'keys;
+            if key == page.marker { all.iter().position(|v| v.id == after_version).map_or(0, |at| at + 1) } else { 0 };
+        for (at, version) in all.iter().enumerate().skip(skip) {
+            if version.purge.is_none() {
+                if count + prefixes.len() == page.max {
+                    truncated = page.max > 0;
+                    break 'keys;
+                }
+                count += 1;
+                page.entry(&mut entries, &key, version, at == 0);
+                last = Some((key.to_string(), version.id.clone()));
             }
-            found.push((key, version, at == 0));
+            healed.push((key.to_string(), version.id.clone()));
         }
     }
     let mut answer = format!("{DECLARATION}<ListVersionsResult {NAMESPACE}>{}", element("Name", &ask.bucket));
     answer += &page.element("Prefix", &page.prefix);
     answer += &page.element("KeyMarker", ask.query("key-marker").unwrap_or_default());
-    let last = found.last().map(|(key, version, _)| (*key, version.id.as_str()));
+    let last = last.as_ref().map(|(key, id)| (key.as_str(), id.as_str()));
     let last = match (last, prefixes.last()) {
         (Some((key, id)), Some(prefix)) if key > prefix.as_str() => Some((key, id)),
         (_, Some(prefix)) => Some((prefix.as_str(), "")),
@@ -86,16 +95,9 @@ pub(super) fn versions(site: &Site, ask: &Ask) -> Answer {
     answer += &element("VersionIdMarker", after_version);
     answer += &page.limits(truncated);
     answer += &page.prefixes(&prefixes);
-    for (key, version, latest) in &found {
-        let name = if version.marker { "DeleteMarker" } else { "Version" };
-        answer += &format!(
-            "<{name}>{}{OWNER}{}{}<IsLatest>{latest}</IsLatest><VersionId>{}</VersionId></{name}>",
-            page.facts(key, version),
-            class(version),
-            page.metadata(version),
-            version.id,
-        );
-    }
+    answer += &entries;
+    drop(store);
+    site.heal_all(&ask.bucket, &healed);
     if page.encoded {
         answer += "<EncodingType>url</EncodingType>";
     }
@@ -113,11 +115,14 @@ pub(super) fn objects(site: &Site, ask: &Ask, second: bool) -> Answer {
     let bucket = store.bucket(&ask.bucket)?;
     let (mut contents, mut prefixes, mut count, mut truncated) = (String::new(), BTreeSet::new(), 0, false);
     let mut last = String::new();
-    for (key, all) in bucket.keys.range(page.from(false)..) {
+    for (key, all) in bucket.keys.range(&page.from(false)) {
+        if page.is_behind(&key) {
+            break;
+        }
         let Some(version) = all.iter().find(|v| v.purge.is_none()).filter(|v| !v.marker) else { continue };
-        let common = page.common(key);
+        let common = page.common(&key);
         let seen = common.as_ref().is_some_and(|c| prefixes.contains(c) || c.as_str() <= page.marker.as_str());
-        if !page.takes(bucket, key) || seen {
+        if !page.takes(bucket, &key) || seen {
             continue;
         }
         if count == page.max {
@@ -125,7 +130,7 @@ pub(super) fn objects(site: &Site, ask: &Ask, second: bool) -> Answer {
             break;
         }
         count += 1;
-        last = common.clone().unwrap_or_else(|| key.clone());
+        last = common.clone().unwrap_or_else(|| key.to_string());
         match common {
             Some(common) => {
                 prefixes.insert(common);
@@ -134,7 +139,7 @@ pub(super) fn objects(site: &Site, ask: &Ask, second: bool) -> Answer {
                 let owner = if second && ask.query("fetch-owner") != Some("true") { "" } else { OWNER };
                 contents += &format!(
                     "<Contents>{}{owner}{}{}</Contents>",
-                    page.facts(key, version),
+                    page.facts(&key, version),
                     class(version),
                     page.metadata(version)
                 );
@@ -210,6 +215,10 @@ impl Page {
         let after = if within || self.marker.is_empty() { self.marker.clone() } else { format!("{}\0", self.marker) };
         after.max(self.prefix.clone())
     }
+    /// Whether no key from here on can be on it.
+    fn is_behind(&self, key: &str) -> bool {
+        !key.starts_with(&self.prefix) && key > self.prefix.as_str()
+    }
     fn takes(&self, bucket: &Bucket, key: &str) -> bool {
         key.starts_with(&self.prefix) && !bucket.hidden(key)
     }
@@ -230,6 +239,16 @@ impl Page {
     }
     fn prefixes(&self, prefixes: &BTreeSet<String>) -> String {
         prefixes.iter().map(|p| format!("<CommonPrefixes>{}</CommonPrefixes>", self.element("Prefix", p))).collect()
+    }
+    fn entry(&self, text: &mut String, key: &str, version: &Version, latest: bool) {
+        let name = if version.marker { "DeleteMarker" } else { "Version" };
+        *text += &format!(
+            "<{name}>{}{OWNER}{}{}<IsLatest>{latest}</IsLatest><VersionId>{}</VersionId></{name}>",
+            self.facts(key, version),
+            class(version),
+            self.metadata(version),
+            version.id,
+        );
     }
     fn facts(&self, key: &str, version: &Version) -> String {
         let etag = if version.marker { String::new() } else { format!("&#34;{}&#34;", version.etag) };

@@ -51,7 +51,7 @@ pub(super) fn store(site: &Site, ask: &Ask, mut version: Version) -> Answer {
     site.may_write(ask)?;
     let mut store = site.store();
     let bucket = store.bucket_mut(&ask.bucket)?;
-    if bucket.quota > 0 && bucket.size() + version.body.len() as u64 > bucket.quota {
+    if bucket.quota > 0 && bucket.keys.totals().bytes + version.body.len() as u64 > bucket.quota {
         return Err(Refused::new(400, "XMinioAdminBucketQuotaExceeded", "Bucket quota exceeded"));
     }
     encrypt(site, bucket, &mut version)?;
@@ -60,7 +60,7 @@ pub(super) fn store(site: &Site, ask: &Ask, mut version: Version) -> Answer {
         let there = bucket.find(&ask.key, Some(&version.id)).ok();
         if version.id != "null"
             && there
-                .is_some_and(|v| v.etag == version.etag && v.modified == version.modified && same_headers(v, &version))
+                .is_some_and(|v| v.etag == version.etag && v.modified == version.modified && same_headers(&v, &version))
         {
             return Err(Refused::new(
                 412,
@@ -90,7 +90,7 @@ fn copy(site: &Site, ask: &Ask, from: &str) -> Answer {
     let path = from.split('?').next().unwrap_or_default();
     let id = from.split_once("?versionId=").map(|(_, id)| id);
     let origin = Ask::new(ask.method.clone(), path, "", HeaderMap::new(), Bytes::new())?;
-    let mut version = site.store().bucket(&origin.bucket)?.find(&origin.key, id)?.clone();
+    let mut version = site.store().bucket(&origin.bucket)?.find(&origin.key, id)?.into_owned();
     if version.marker {
         return Err(Refused::no_key());
     }
@@ -137,7 +137,7 @@ pub(super) fn get(site: &Site, ask: &Ask) -> Answer {
     if !version.parts.is_empty() && ask.query("partNumber").is_some() {
         return Err(Refused::new(501, "NotImplemented", "The sandbox does not read single parts"));
     }
-    let reply = described(Reply::ok(), version)
+    let reply = described(Reply::ok(), &version)
         .with("etag", format!("\"{}\"", version.etag))
         .with("last-modified", http_date(version.modified))
         .with("accept-ranges", "bytes");
@@ -239,7 +239,7 @@ pub(super) fn remove(site: &Site, ask: &Ask, key: &str, id: Option<&str>, bypass
     let arns = if replica { Vec::new() } else { bucket.rules().targets(key, &version, Reason::Purged) };
     match bucket.find_mut(key, &id) {
         Some(version) if !arns.is_empty() => version.purge = Some("PENDING"),
-        Some(_) | None => drop(bucket.remove(key, &id)),
+        Some(_) | None => bucket.remove(key, &id),
     }
     drop(store);
     site.queue(&ask.bucket, key, &id, &arns, Cause::Purged);

@@ -1,6 +1,6 @@
 //! Sends versions to a target as MinIO does: a HEAD to see what is there, then what is missing, with the source's ids.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use http::Method;
 use tokio::{sync::mpsc, task::JoinSet, time::sleep};
@@ -47,7 +47,7 @@ pub(super) async fn send(site: &Site, sending: &Sending, reset: Option<&str>) ->
         let store = site.store();
         let Some(bucket) = store.buckets.get(bucket) else { return Ok(()) };
         let target = bucket.targets.iter().find(|target| target.arn == *arn).cloned();
-        let version = bucket.keys.get(key).and_then(|all| all.iter().find(|v| v.id == *id)).cloned();
+        let version = bucket.find(key, Some(id)).ok().map(Cow::into_owned);
         target.zip(version)
     };
     // What is gone by now needs no sending.
@@ -70,7 +70,7 @@ pub(super) async fn send(site: &Site, sending: &Sending, reset: Option<&str>) ->
     }
     let stamp = reset.map(str::to_owned).or_else(|| target.reset.map(|(id, _)| id));
     match (&sent, cause) {
-        (Ok(()), Cause::Purged) => drop(bucket.remove(key, id)),
+        (Ok(()), Cause::Purged) => bucket.remove(key, id),
         (_, Cause::Purged) => {
             if let Some(version) = bucket.find_mut(key, id) {
                 version.purge = Some("FAILED");

@@ -1,10 +1,13 @@
 //! Scenarios: what the two sites hold, how they behave, and what happens when. One YAML file each.
 
+mod values;
+
 use std::{collections::BTreeMap, time::Duration};
 
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 use serde_json::Value;
 
+pub use self::values::{Percent, Wait};
 use crate::{problem::Problem, tree};
 
 /// The scenarios that come with the program: name and text.
@@ -20,6 +23,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("healthy", include_str!("scenarios/healthy.yaml")),
     ("kms_key_missing", include_str!("scenarios/kms_key_missing.yaml")),
     ("lock_mismatch", include_str!("scenarios/lock_mismatch.yaml")),
+    ("million_versions", include_str!("scenarios/million_versions.yaml")),
     ("partial_loss", include_str!("scenarios/partial_loss.yaml")),
     ("reset_id_flips", include_str!("scenarios/reset_id_flips.yaml")),
     ("resync_running", include_str!("scenarios/resync_running.yaml")),
@@ -36,6 +40,10 @@ pub const ALL: &[(&str, &str)] = &[
     ("target_stops_midway", include_str!("scenarios/target_stops_midway.yaml")),
     ("wrong_credentials", include_str!("scenarios/wrong_credentials.yaml")),
 ];
+
+/// Versions that are kept in memory at most, and computed at most.
+const MOST_KEPT: u64 = 200_000;
+const MOST_COMPUTED: u64 = 10_000_000;
 
 /// What the two sites hold and how they behave.
 #[derive(Clone, Debug, Deserialize)]
@@ -80,22 +88,79 @@ pub struct Scenario {
     pub answers: BTreeMap<String, Value>,
 }
 
-/// What the source's bucket holds.
-#[derive(Clone, Debug, Deserialize)]
+/// What the source's bucket holds. The keys of `multipart` and those below it are besides `objects`, and have as many
+/// versions each.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Data {
-    /// Keys.
+    /// Keys; the first four of them have names that trip up clients.
     pub objects: u32,
     /// Versions of each key.
     pub versions: u32,
-    /// Keys whose newest version is a delete marker.
+    /// Keys, the last ones, whose newest version is a delete marker, on top of `versions`.
     pub delete_markers: u32,
-    /// Bytes of each version.
+    /// Bytes of each version; some have up to six more.
     pub size: u32,
+    /// Prefixes that the keys are spread over.
+    pub prefixes: u32,
+    /// Share of the keys whose versions have a tag, `year=2026`.
+    pub tagged: Percent,
+    /// Versions are computed when they are asked for, and not kept: a million of them take no memory. They are all of
+    /// one shape, so only `objects`, `versions`, `delete_markers` and `size` go with it.
+    pub computed: bool,
+    /// Keys `multipart/…` whose versions were uploaded in two parts.
+    pub multipart: u32,
+    /// Keys `empty/…` whose versions have no bytes.
+    pub empty: u32,
+    /// Keys `early/…` whose oldest version was written before the bucket had versions, and has the id `null`.
+    pub null_versions: u32,
+    /// Keys `nested/…` that have another key below them, as `a` has `a/b`: no listing shows the lower one.
+    pub nested: u32,
+    /// Keys `held/…` whose versions are under legal hold; needs `lock`.
+    pub legal_holds: u32,
+    /// Keys `purged/…` whose oldest version was deleted by its id and waits for the target to do so too: the source
+    /// hides it, the target still has it.
+    pub purge_pending: u32,
+    /// Prefixes that versioning leaves out, as MinIO's `ExcludedPrefixes`; one may begin with `*`.
+    pub excluded_prefixes: Vec<String>,
+    /// Keys below each excluded prefix; they are never replicated.
+    pub excluded_objects: u32,
     /// Made with object lock.
     pub lock: bool,
+    /// Default retention, under which all versions were written; needs `lock`.
+    pub retention: Option<Retention>,
     /// Encrypted with this KMS key by default.
     pub kms_key: Option<String>,
+}
+
+/// A bucket's default retention.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// How strict it is.
+    pub mode: Mode,
+    /// From the moment a version is written.
+    pub days: u32,
+}
+
+/// How strict a retention is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Some may lift it.
+    Governance,
+    /// Nobody may lift it.
+    Compliance,
+}
+
+impl Mode {
+    /// As S3 writes it.
+    pub(super) const fn text(self) -> &'static str {
+        match self {
+            Self::Governance => "GOVERNANCE",
+            Self::Compliance => "COMPLIANCE",
+        }
+    }
 }
 
 /// The source's rule, with all its switches.
@@ -233,14 +298,6 @@ pub enum Lie {
     Flips,
 }
 
-/// A share, e.g. `30%`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Percent(pub u8);
-
-/// A length of time, e.g. `500ms`, `3s`, `2m`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wait(pub Duration);
-
 impl Scenario {
     /// One that comes with the program.
     pub fn named(name: &str) -> Option<Result<Self, Problem>> {
@@ -248,13 +305,81 @@ impl Scenario {
         Some(Self::read(text))
     }
     pub fn read(text: &str) -> Result<Self, Problem> {
-        tree::parse(text)?.decode()
+        let file = tree::parse(text)?;
+        let scenario: Self = file.decode()?;
+        match scenario.misfit() {
+            Some((field, what)) => Err(Problem::error(file.get(field).unwrap_or(&file).span, what)),
+            None => Ok(scenario),
+        }
+    }
+
+    /// What does not go together, and the field it stands in.
+    fn misfit(&self) -> Option<(&'static str, &'static str)> {
+        let data = &self.data;
+        let Data { objects, versions, delete_markers, size, computed, .. } = *data;
+        let count = u64::from(objects) * u64::from(versions) + u64::from(delete_markers);
+        let plain = Data { objects, versions, delete_markers, size, computed, ..Data::default() };
+        let wrong = [
+            (versions == 0, "data", "`versions` is at least 1"),
+            (delete_markers > objects, "data", "there are more `delete_markers` than `objects` that could have one"),
+            (
+                !computed && count > MOST_KEPT,
+                "data",
+                "more than 200,000 versions would be kept in memory: set `computed: true`",
+            ),
+            (count > MOST_COMPUTED, "data", "there are more than 10,000,000 versions"),
+            (
+                computed && *data != plain,
+                "data",
+                "`computed` goes with `objects`, `versions`, `delete_markers` and `size` only",
+            ),
+            (
+                computed && self.damage.bucket_lost,
+                "damage",
+                "`computed` versions cannot all be lost: restored ones are kept in memory",
+            ),
+            (
+                computed && !self.rule.prefix.is_empty(),
+                "rule",
+                "`computed` versions are replicated all: leave `prefix` out",
+            ),
+            (
+                !data.lock && (data.retention.is_some() || data.legal_holds > 0),
+                "data",
+                "`retention` and `legal_holds` need `lock: true`",
+            ),
+            (
+                data.excluded_prefixes.is_empty() && data.excluded_objects > 0,
+                "data",
+                "`excluded_objects` need `excluded_prefixes`",
+            ),
+        ];
+        wrong.into_iter().find(|(is, ..)| *is).map(|(_, field, what)| (field, what))
     }
 }
 
 impl Default for Data {
     fn default() -> Self {
-        Self { objects: 60, versions: 3, delete_markers: 8, size: 300, lock: false, kms_key: None }
+        Self {
+            objects: 60,
+            versions: 3,
+            delete_markers: 8,
+            size: 300,
+            prefixes: 12,
+            tagged: Percent::of_hundred(20),
+            computed: false,
+            multipart: 0,
+            empty: 0,
+            null_versions: 0,
+            nested: 0,
+            legal_holds: 0,
+            purge_pending: 0,
+            excluded_prefixes: Vec::new(),
+            excluded_objects: 0,
+            lock: false,
+            retention: None,
+            kms_key: None,
+        }
     }
 }
 
@@ -294,27 +419,6 @@ impl Default for Resync {
 
 fn bucket() -> String {
     "invoices".to_owned()
-}
-
-impl<'de> Deserialize<'de> for Percent {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let number = text.strip_suffix('%').and_then(|n| n.parse().ok()).filter(|n| *n <= 100);
-        number.map(Self).ok_or_else(|| de::Error::custom(format!("expected a share like `30%`, found `{text}`")))
-    }
-}
-
-impl<'de> Deserialize<'de> for Wait {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let units = [("ms", 1_u64), ("s", 1000), ("m", 60_000)];
-        let millis = units.iter().find_map(|(unit, each)| {
-            let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
-            number.checked_mul(*each)
-        });
-        let wait = millis.map(|millis| Self(Duration::from_millis(millis)));
-        wait.ok_or_else(|| de::Error::custom(format!("expected a time like `500ms`, `3s` or `2m`, found `{text}`")))
-    }
 }
 
 #[cfg(test)]

@@ -124,10 +124,7 @@ async fn of_bucket(site: &Arc<Site>, ask: &Ask, progress: &mpsc::UnboundedSender
         Method::GET if ask.has("replication-reset-status") => resync::status(site, ask),
         Method::GET if ask.has("replication-metrics") => admin::metrics(site, ask),
         Method::GET if ask.has("replication-check") => admin::check_targets(site, ask).await,
-        Method::GET if ask.has("versions") => {
-            site.heal_bucket(&ask.bucket);
-            listing::versions(site, ask)
-        }
+        Method::GET if ask.has("versions") => listing::versions(site, ask),
         // And lists it.
         Method::GET => listing::objects(site, ask, ask.query("list-type") == Some("2")),
         _ => Err(not_allowed()),
@@ -261,8 +258,7 @@ impl Server {
         let (delay, throttled) = {
             let mut state = self.site.state();
             state.requests += 1;
-            // Spread evenly and the same in every run: 37 has no factor in common with 100.
-            (state.delay, state.requests * 37 % 100 < state.throttled)
+            (state.delay, state.throttled.takes(state.requests))
         };
         if delay > Duration::ZERO {
             tokio::time::sleep(delay).await;

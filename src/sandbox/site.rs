@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::Duration,
 };
 
@@ -11,10 +11,12 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    keys::Below,
     peer::Peer,
     rules::Reason,
-    scenario::Lie,
+    scenario::{Lie, Percent},
     store::Store,
+    targets::Target,
     wire::{Ask, Refused, uuid},
 };
 
@@ -24,6 +26,8 @@ pub(super) struct Site {
     pub secret_key: String,
     pub deployment: String,
     pub peer: Peer,
+    /// The other site of the pair.
+    pub other: OnceLock<Weak<Site>>,
     pub pace: Pace,
     /// Lines of the live trace.
     pub trace: broadcast::Sender<String>,
@@ -55,8 +59,8 @@ pub(super) struct State {
     pub skew: SignedDuration,
     /// Before each answer.
     pub delay: Duration,
-    /// Of a hundred requests, how many are answered 503 `SlowDown`.
-    pub throttled: u64,
+    /// The share of the requests that is answered 503 `SlowDown`.
+    pub throttled: Percent,
     pub requests: u64,
     /// Its user for replication may write, but not replicate.
     pub denies_replicas: bool,
@@ -97,6 +101,7 @@ impl Site {
             secret_key: keys.1,
             deployment: uuid(),
             peer: Peer::new(),
+            other: OnceLock::new(),
             pace,
             trace: broadcast::channel(4096).0,
             address: OnceLock::new(),
@@ -157,47 +162,66 @@ impl Site {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What the other site of the pair holds of a bucket's computed versions, when a target leads there.
+    pub(super) fn held_by(&self, target: &Target) -> Option<Below> {
+        let other = self.other.get()?.upgrade().filter(|other| other.address() == target.endpoint)?;
+        let store = other.store();
+        store.buckets.get(&target.bucket)?.keys.below().cloned()
+    }
+
     /// Reading a version queues it again when it is not replicated, or not by the reset that was asked for last.
     pub(super) fn heal(&self, bucket: &str, key: &str, id: Option<&str>) {
+        let latest = || Some(self.store().bucket(bucket).ok()?.find(key, None).ok()?.id.clone());
+        if let Some(id) = id.map(str::to_owned).or_else(latest) {
+            self.heal_all(bucket, &[(key.to_owned(), id)]);
+        }
+    }
+
+    /// The same for all that a listing shows.
+    pub(super) fn heal_all(&self, bucket: &str, listed: &[(String, String)]) {
         if !self.state().heals {
             return;
         }
-        let found = {
+        let targets = self.store().buckets.get(bucket).map(|bucket| bucket.targets.clone()).unwrap_or_default();
+        // Asked before our own store is locked: the other site may be asking us.
+        let reset: Vec<_> =
+            targets.iter().filter_map(|target| Some((target, target.reset.as_ref()?, self.held_by(target)))).collect();
+        let mut due = Vec::new();
+        {
             let store = self.store();
             let Ok(found) = store.bucket(bucket) else { return };
             let rules = found.rules();
-            let Ok(version) = found.find(key, id) else { return };
-            if rules.is_empty() || !found.versioned(key) {
-                return;
+            for (key, id) in listed {
+                let Ok(version) = found.find(key, Some(id)) else { continue };
+                let of_reset = |arn: &str| {
+                    reset.iter().any(|(target, (id, before), there)| {
+                        let alike = |there| found.keys.below().is_some_and(|here| here.alike(there, key));
+                        target.arn == arn
+                            && version.modified < *before
+                            && version.stamps.get(arn) != Some(id)
+                            // A computed version has no stamp, and needs none where it is.
+                            && !there.as_ref().is_some_and(alike)
+                    })
+                };
+                if reset.is_empty()
+                    && version.purge.is_none()
+                    && version.replication.values().all(|s| *s == "COMPLETED")
+                {
+                    continue;
+                }
+                if rules.is_empty() || !found.versioned(key) {
+                    continue;
+                }
+                let mut arns = rules.targets(key, &version, Reason::Resync);
+                arns.retain(|arn| {
+                    of_reset(arn) || matches!(version.replication.get(arn), Some(&("PENDING" | "FAILED")))
+                });
+                let cause = if version.purge.is_some() { Cause::Purged } else { Cause::Healed };
+                due.push((key, id, arns, cause));
             }
-            let mut arns = rules.targets(key, version, Reason::Resync);
-            arns.retain(|arn| {
-                let reset = found.targets.iter().find(|t| t.arn == *arn).and_then(|t| t.reset.as_ref());
-                let due =
-                    reset.is_some_and(|(id, before)| version.modified < *before && version.stamps.get(arn) != Some(id));
-                due || matches!(version.replication.get(arn), Some(&("PENDING" | "FAILED")))
-            });
-            (version.id.clone(), arns, if version.purge.is_some() { Cause::Purged } else { Cause::Healed })
-        };
-        self.queue(bucket, key, &found.0, &found.1, found.2);
-    }
-
-    /// Heals whatever is listed.
-    pub(super) fn heal_bucket(&self, bucket: &str) {
-        let due: Vec<(String, String)> = {
-            let store = self.store();
-            let Ok(found) = store.bucket(bucket) else { return };
-            if found.targets.is_empty() {
-                return;
-            }
-            let all = found.keys.iter().flat_map(|(key, versions)| versions.iter().map(move |v| (key, v)));
-            let resets = found.targets.iter().any(|t| t.reset.is_some());
-            all.filter(|(_, v)| resets || v.purge.is_some() || v.replication.values().any(|s| *s != "COMPLETED"))
-                .map(|(key, v)| (key.clone(), v.id.clone()))
-                .collect()
-        };
-        for (key, id) in due {
-            self.heal(bucket, &key, Some(&id));
+        }
+        for (key, id, arns, cause) in due {
+            self.queue(bucket, key, id, &arns, cause);
         }
     }
 }

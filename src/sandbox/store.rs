@@ -1,11 +1,16 @@
 //! What a site holds, in memory: buckets, their documents as they were sent, and every version of every key.
 
-use std::collections::BTreeMap;
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    ops::{AddAssign, SubAssign},
+};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::{
+    keys::Keys,
     resync::Job,
     rules::Rules,
     targets::Target,
@@ -23,8 +28,7 @@ pub(super) struct Bucket {
     pub created: Timestamp,
     /// Made with object lock.
     pub lock: bool,
-    /// Newest first; no key without a version.
-    pub keys: BTreeMap<String, Vec<Version>>,
+    pub keys: Keys,
     pub uploads: BTreeMap<String, Upload>,
     /// Raw, by their sub-resource: a generic model would drop MinIO's own fields.
     pub documents: BTreeMap<String, String>,
@@ -54,6 +58,16 @@ pub(super) struct Version {
     pub purge: Option<&'static str>,
     /// The reset id that last re-sent it, by ARN.
     pub stamps: BTreeMap<String, String>,
+}
+
+/// What versions come to; delete markers are not among them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    /// Keys whose newest version is no delete marker.
+    pub objects: u64,
+    pub versions: u64,
+    pub markers: u64,
+    pub bytes: u64,
 }
 
 /// A multipart upload under way.
@@ -107,6 +121,37 @@ impl Version {
     }
 }
 
+impl Totals {
+    /// Of one key.
+    pub(super) fn of(versions: &[Version]) -> Self {
+        let markers = versions.iter().filter(|version| version.marker).count() as u64;
+        Self {
+            objects: u64::from(versions.first().is_some_and(|version| !version.marker)),
+            versions: versions.len() as u64 - markers,
+            markers,
+            bytes: versions.iter().map(|version| version.body.len() as u64).sum(),
+        }
+    }
+}
+
+impl AddAssign for Totals {
+    fn add_assign(&mut self, more: Self) {
+        self.objects += more.objects;
+        self.versions += more.versions;
+        self.markers += more.markers;
+        self.bytes += more.bytes;
+    }
+}
+
+impl SubAssign for Totals {
+    fn sub_assign(&mut self, less: Self) {
+        self.objects -= less.objects;
+        self.versions -= less.versions;
+        self.markers -= less.markers;
+        self.bytes -= less.bytes;
+    }
+}
+
 impl Bucket {
     pub(super) fn new(created: Timestamp, lock: bool) -> Self {
         let mut documents = BTreeMap::new();
@@ -120,7 +165,7 @@ impl Bucket {
         Self {
             created,
             lock,
-            keys: BTreeMap::new(),
+            keys: Keys::default(),
             uploads: BTreeMap::new(),
             documents,
             quota: 0,
@@ -151,37 +196,34 @@ impl Bucket {
     }
 
     /// The version asked for, or the latest.
-    pub(super) fn find(&self, key: &str, id: Option<&str>) -> Result<&Version, Refused> {
-        let versions = self.keys.get(key).ok_or_else(|| match id {
-            Some(_) => Refused::no_version(),
-            None => Refused::no_key(),
-        })?;
-        match id {
-            Some(id) => versions.iter().find(|v| v.id == id).ok_or_else(Refused::no_version),
-            None => versions.iter().find(|v| v.purge.is_none()).ok_or_else(Refused::no_key),
+    pub(super) fn find(&self, key: &str, id: Option<&str>) -> Result<Cow<'_, Version>, Refused> {
+        let none = || if id.is_some() { Refused::no_version() } else { Refused::no_key() };
+        let wanted = |version: &&Version| match id {
+            Some(id) => version.id == id,
+            None => version.purge.is_none(),
+        };
+        match self.keys.get(key).ok_or_else(none)? {
+            Cow::Borrowed(versions) => versions.iter().find(wanted).map(Cow::Borrowed).ok_or_else(none),
+            Cow::Owned(versions) => {
+                versions.into_iter().find(|version| wanted(&version)).map(Cow::Owned).ok_or_else(none)
+            }
         }
     }
 
     pub(super) fn find_mut(&mut self, key: &str, id: &str) -> Option<&mut Version> {
-        self.keys.get_mut(key)?.iter_mut().find(|v| v.id == id)
+        self.keys.find_mut(key, id)
     }
 
     /// Adds a version at its place by time; one with the same id is replaced.
     pub(super) fn insert(&mut self, key: &str, version: Version) {
-        let versions = self.keys.entry(key.to_owned()).or_default();
+        let versions = self.keys.change(key);
         versions.retain(|v| v.id != version.id);
         let at = versions.iter().position(|v| v.modified <= version.modified).unwrap_or(versions.len());
         versions.insert(at, version);
     }
 
-    pub(super) fn remove(&mut self, key: &str, id: &str) -> Option<Version> {
-        let versions = self.keys.get_mut(key)?;
-        let at = versions.iter().position(|v| v.id == id)?;
-        let removed = versions.remove(at);
-        if versions.is_empty() {
-            self.keys.remove(key);
-        }
-        Some(removed)
+    pub(super) fn remove(&mut self, key: &str, id: &str) {
+        self.keys.remove(key, id);
     }
 
     /// The id of a version that is written now.
@@ -192,11 +234,7 @@ impl Bucket {
 
     /// A key below another object is in no listing, and no walk finds it.
     pub(super) fn hidden(&self, key: &str) -> bool {
-        key.match_indices('/').any(|(at, _)| at + 1 < key.len() && self.keys.contains_key(&key[..at]))
-    }
-
-    pub(super) fn size(&self) -> u64 {
-        self.keys.values().flatten().map(|v| v.body.len() as u64).sum()
+        key.match_indices('/').any(|(at, _)| at + 1 < key.len() && self.keys.contains(&key[..at]))
     }
 }
 

@@ -207,7 +207,11 @@ pub(super) fn request_id() -> String {
 }
 
 pub(super) fn uuid() -> String {
-    let mut bytes = random::<16>();
+    uuid_of(random::<16>())
+}
+
+/// Written as a random id is.
+pub(super) fn uuid_of(mut bytes: [u8; 16]) -> String {
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let text = hex::encode(bytes);
