@@ -28,6 +28,10 @@ SOURCE is the healthy site, TARGET the damaged one: `firedrill recover primary/i
 on `dr`. Preconditions come first, then the missing bucket is made, then the source sends every version again, and in
 the end the versions of both sites are compared. Nothing is ever deleted. Run `firedrill verify` first if in doubt.";
 
+const SANDBOX: &str = "\
+The sites listen on 127.0.0.1 only, on free ports, and keep everything in memory: nothing outlives the command, which ends
+with exit code 0 on Ctrl-C or SIGTERM. With `--output json` their addresses and credentials are one JSON document.";
+
 /// Options of every command.
 #[derive(Debug, Args)]
 pub struct Global {
@@ -132,11 +136,14 @@ pub enum Command {
         options: Options,
     },
     /// Start two embedded sites and stay, for rehearsals with other clients; print how to reach them
-    #[command(hide = cfg!(not(feature = "sandbox")))]
+    #[command(hide = cfg!(not(feature = "sandbox")), after_help = SANDBOX)]
     Sandbox {
         /// A scenario: a name, or a YAML file
         #[arg(value_name = "SCENARIO", default_value = "target_lost")]
         scenario: String,
+        /// List the scenarios
+        #[arg(long, conflicts_with = "scenario")]
+        list: bool,
     },
     /// Go on with a run that was killed or stopped, waits, or ended without holding
     Resume {

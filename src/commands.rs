@@ -109,7 +109,8 @@ pub async fn execute(cli: Cli) -> Result<Exit, Refusal> {
             let (runbook, bind) = embedded::bucket(&embedded::VERIFY, source, target, options)?;
             run::run(&runs, runbook, &bind, &run::no_go(), None, json).await
         }
-        Command::Sandbox { scenario } => sandbox::stay(&scenario).await,
+        Command::Sandbox { list: true, .. } => sandbox::list(json),
+        Command::Sandbox { scenario, list: false } => sandbox::stay(&scenario, json).await,
         Command::Resume { run, go } => resume::resume(&runs, &run, &go, json).await,
         Command::Approve { run, step, no, comment, go } => {
             resume::approve(&runs, &run, step.as_deref(), !no, comment, &go, json).await

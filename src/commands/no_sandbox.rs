@@ -13,7 +13,11 @@ pub(super) async fn run(_: &Runs, _: Loaded, _: &Bind, _: &Go, _: &str, _: bool)
 }
 
 #[expect(clippy::unused_async, reason = "the same signature as with the sandbox")]
-pub(super) async fn stay(_: &str) -> Result<Exit, Refusal> {
+pub(super) async fn stay(_: &str, _: bool) -> Result<Exit, Refusal> {
+    Err(missing())
+}
+
+pub(super) fn list(_: bool) -> Result<Exit, Refusal> {
     Err(missing())
 }
 

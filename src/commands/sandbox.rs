@@ -2,11 +2,14 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
+use comfy_table::Table;
+use serde_json::json;
+
 use super::{
     Refusal,
     bind::{self, Found},
     load::Loaded,
-    print, run,
+    print, print_json, run,
 };
 use crate::{
     cli::{Bind, Go},
@@ -22,6 +25,8 @@ use crate::{
 /// What both sites are called, as the roles of a recovery are.
 const SOURCE: &str = "source";
 const TARGET: &str = "target";
+/// The sites take any.
+const REGION: &str = "us-east-1";
 
 /// Runs a runbook against the pair of a scenario, which also gives inputs and answers; what the command line says
 /// goes before it.
@@ -64,10 +69,35 @@ pub(super) async fn run(
     run::begin(runs, loaded, bound, &go, None, json).await
 }
 
-/// Starts a pair and stays until it is interrupted.
-pub(super) async fn stay(scenario: &str) -> Result<Exit, Refusal> {
-    let pair = start(find(scenario)?).await?;
-    let Pair { scenario, source, target, .. } = &pair;
+/// Starts a pair and stays until it is stopped.
+pub(super) async fn stay(scenario: &str, json: bool) -> Result<Exit, Refusal> {
+    let scenario = find(scenario)?;
+    // Caught before anything is printed: a script may answer at once.
+    let stopped = stopped().map_err(|e| Refusal::new(Exit::Defect, format!("signals cannot be caught: {e}")))?;
+    let pair = start(scenario).await?;
+    if json {
+        print_json(&access(&pair));
+    } else {
+        say_how_to_reach(&pair);
+    }
+    stopped.await;
+    Ok(Exit::Held)
+}
+
+fn access(pair: &Pair) -> serde_json::Value {
+    let Pair { scenario, source, target, .. } = pair;
+    let site = |access: &Access| {
+        let Access { endpoint, access_key, secret_key } = access;
+        json!({ "endpoint": endpoint, "region": REGION, "access_key": access_key, "secret_key": secret_key })
+    };
+    json!({
+        "scenario": scenario.scenario, "summary": scenario.summary, "bucket": scenario.bucket,
+        "sites": { SOURCE: site(source), TARGET: site(target) },
+    })
+}
+
+fn say_how_to_reach(pair: &Pair) {
+    let Pair { scenario, source, target, .. } = pair;
     print(&format!("sandbox `{}`: {}", scenario.scenario, scenario.summary));
     print(&format!("  bucket `{}` on both sites, for mc and firedrill:\n", scenario.bucket));
     for (alias, site) in [(SOURCE, source), (TARGET, target)] {
@@ -77,12 +107,43 @@ pub(super) async fn stay(scenario: &str) -> Result<Exit, Refusal> {
         let Access { endpoint, access_key, secret_key } = site;
         print(&format!(
             "\n# {alias}, for aws\nexport AWS_ACCESS_KEY_ID={access_key} AWS_SECRET_ACCESS_KEY={secret_key} \
-             AWS_REGION=us-east-1 AWS_ENDPOINT_URL={endpoint}"
+             AWS_REGION={REGION} AWS_ENDPOINT_URL={endpoint}"
         ));
     }
     print("\nThe sites run until this is interrupted (Ctrl-C).");
-    tokio::signal::ctrl_c().await.map_err(|e| Refusal::new(Exit::Defect, format!("signals cannot be caught: {e}")))?;
+}
+
+/// Lists the scenarios that come with the program.
+pub(super) fn list(json: bool) -> Result<Exit, Refusal> {
+    let mut rows = Vec::new();
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_header(["scenario", "what happens"]);
+    for (name, _) in scenario::ALL {
+        let Scenario { scenario, summary, .. } = find(name)?;
+        table.add_row([&scenario, &summary]);
+        rows.push(json!({ "scenario": scenario, "summary": summary }));
+    }
+    if json {
+        print_json(&rows);
+    } else {
+        print(&table.to_string());
+    }
     Ok(Exit::Held)
+}
+
+/// Waits for the first signal that stops a command; caught from now on.
+fn stopped() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (mut terminate, mut hangup) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    })
 }
 
 async fn start(scenario: Scenario) -> Result<Pair, Refusal> {
@@ -128,7 +189,7 @@ fn spec(alias: &str, site: &Access) -> Option<SiteSpec> {
         alias: alias.to_owned(),
         endpoint: site.endpoint.parse().ok()?,
         nodes: Vec::new(),
-        region: "us-east-1".to_owned(),
+        region: REGION.to_owned(),
         path_style: true,
         access_key: literal(&site.access_key),
         secret_key: literal(&site.secret_key),
