@@ -1,5 +1,8 @@
 //! The sandbox: two sites in this process, on loopback ports, that behave as MinIO does. A rehearsal on them needs
 //! nothing installed, and a test can make them fail in every way that was seen on real ones.
+//!
+//! What a real server does that a client would not expect is done here too; `tests/it/sandbox/traps.rs` has a table of
+//! those traps, each with the scenario or test that shows it.
 
 #![expect(
     clippy::format_push_string,
@@ -36,7 +39,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::{
     sync::mpsc,
     task::{JoinHandle, JoinSet},
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 pub use self::scenario::Scenario;
@@ -117,6 +120,8 @@ fn site(name: &str, scenario: &Scenario, behaviour: &Behaviour, lie: Lie, tasks:
         skew: SignedDuration::try_from(behaviour.clock_ahead.0).unwrap_or_default(),
         delay: behaviour.slow.0,
         throttled: behaviour.throttled,
+        storms: behaviour.storms,
+        made: Instant::now(),
         requests: 0,
         denies_replicas: behaviour.denies_replicas,
         heals: behaviour.heals,

@@ -162,6 +162,9 @@ fn list_targets(site: &Site, ask: &Ask) -> Answer {
         store.bucket(wanted)?;
     }
     let buckets = store.buckets.iter().filter(|(name, _)| wanted.is_empty() || *name == wanted);
+    if buckets.clone().any(|(_, bucket)| bucket.targets.iter().any(|target| target.unwritable)) {
+        return Err(Refused::new(500, "InternalError", "We encountered an internal error, please try again."));
+    }
     let listed: Vec<Value> =
         buckets.flat_map(|(name, bucket)| bucket.targets.iter().map(move |target| target.listed(name))).collect();
     Ok(Reply::json(&if listed.is_empty() { Value::Null } else { listed.into() }))

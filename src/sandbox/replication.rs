@@ -3,7 +3,11 @@
 use std::{borrow::Cow, sync::Arc};
 
 use http::Method;
-use tokio::{sync::mpsc, task::JoinSet, time::sleep};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinSet,
+    time::sleep,
+};
 
 use super::{
     peer::{Heard, Say},
@@ -21,23 +25,31 @@ const RETRIES: u32 = 3;
 /// Works off the queue of a site, for as long as it lives.
 pub(super) async fn work(site: Arc<Site>, mut queue: mpsc::UnboundedReceiver<Sending>) {
     let mut tasks = JoinSet::new();
+    let free = Arc::new(Semaphore::new(WORKERS));
     while let Some(sending) = queue.recv().await {
-        while tasks.len() >= WORKERS {
-            tasks.join_next().await;
-        }
-        tasks.spawn(send_until_there(Arc::clone(&site), sending));
+        while tasks.try_join_next().is_some() {}
+        let Ok(worker) = Arc::clone(&free).acquire_owned().await else { return };
+        tasks.spawn(send_until_there(Arc::clone(&site), sending, worker));
     }
 }
 
-async fn send_until_there(site: Arc<Site>, sending: Sending) {
-    for _ in 0..=RETRIES {
-        let serving = site.state().serving.is_some();
-        if serving && send(&site, &sending, None).await.is_ok() {
-            break;
+/// Sends a version, and later again what failed. Whoever reads it meanwhile queues it anew and need not wait.
+async fn send_until_there(site: Arc<Site>, sending: Sending, worker: OwnedSemaphorePermit) {
+    let mut there = send_if_up(&site, &sending).await;
+    site.sent(&sending);
+    drop(worker);
+    for _ in 0..RETRIES {
+        if there {
+            return;
         }
         sleep(site.pace.retry).await;
+        there = send_if_up(&site, &sending).await;
     }
-    site.sent(&sending);
+}
+
+async fn send_if_up(site: &Site, sending: &Sending) -> bool {
+    let serving = site.state().serving.is_some();
+    serving && send(site, sending, None).await.is_ok()
 }
 
 /// Sends one version and notes what became of it; with a reset id when a resync asks.

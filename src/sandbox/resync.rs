@@ -128,13 +128,18 @@ pub(super) async fn start(site: &Arc<Site>, ask: &Ask, progress: &mpsc::Unbounde
         return Err(bad_request(&message).in_json());
     };
     check(site, &target).await?;
-    let before = days.map_or(now, |days| now.checked_sub(SignedDuration::from_hours(24 * days)).unwrap_or(now));
-    {
+    let before = before(now, days);
+    let before = {
         let mut store = site.store();
         let bucket = store.bucket_mut(&ask.bucket)?;
         if let Some(target) = bucket.targets.iter_mut().find(|target| target.arn == arn) {
-            target.reset = Some((reset_id.clone(), before));
+            // Kept before it is refused: the list of targets fails until a good start, or a restart.
+            target.unwritable = before.is_none();
+            if let Some(before) = before {
+                target.reset = Some((reset_id.clone(), before));
+            }
         }
+        let Some(before) = before else { return Err(bad_config()) };
         if bucket.jobs.get(&arn).is_some_and(|job| matches!(job.status, "Pending" | "Ongoing")) {
             let message = format!("Resync of bucket {} is already in progress for remote bucket {arn}", ask.bucket);
             return Err(bad_request(&message).in_json());
@@ -149,7 +154,8 @@ pub(super) async fn start(site: &Arc<Site>, ask: &Ask, progress: &mpsc::Unbounde
             counted: counts,
         };
         bucket.jobs.insert(arn.clone(), job);
-    }
+        before
+    };
     let walk = Walk {
         site: Arc::clone(site),
         bucket: ask.bucket.clone(),
@@ -214,16 +220,20 @@ fn older_than(bucket: &str, text: &str) -> Result<i64, Refused> {
         );
         return Err(Refused::new(400, "InvalidArgument", message));
     };
-    let days = nanoseconds / 24;
-    if days > 36_500 {
-        return Err(Refused::new(
-            400,
-            "XMinioAdminConfigBadJSON",
-            "JSON configuration provided is of incorrect format",
-        )
-        .in_json());
-    }
-    Ok(days)
+    Ok(nanoseconds / 24)
+}
+
+/// The moment so many days ago; none when JSON has no year for it.
+fn before(now: Timestamp, days: Option<i64>) -> Option<Timestamp> {
+    /// The beginning of the year 0.
+    const FIRST: i64 = -62_167_219_200;
+    let hours = days.unwrap_or(0).checked_mul(24)?;
+    let before = now.checked_sub(SignedDuration::try_from_hours(hours)?).ok()?;
+    (before.as_second() >= FIRST).then_some(before)
+}
+
+fn bad_config() -> Refused {
+    Refused::new(400, "XMinioAdminConfigBadJSON", "JSON configuration provided is of incorrect format").in_json()
 }
 
 fn bad_request(message: &str) -> Refused {
@@ -247,7 +257,10 @@ mod tests {
         assert_eq!(older_than("b", "240ns").unwrap(), 10);
         assert_eq!(older_than("b", "1440ns").unwrap(), 60);
         assert_eq!(older_than("b", "7d").unwrap_err().code, "InvalidArgument");
-        let too_long = older_than("b", "168h").unwrap_err();
-        assert_eq!((too_long.status, too_long.code.as_str(), too_long.json), (400, "XMinioAdminConfigBadJSON", true));
+        let now = Timestamp::UNIX_EPOCH;
+        assert_eq!(before(now, Some(10)), Some(now - SignedDuration::from_hours(240)));
+        for much in ["1s", "168h", "9999h"] {
+            assert_eq!(before(now, Some(older_than("b", much).unwrap())), None, "{much}");
+        }
     }
 }

@@ -13,18 +13,23 @@ use crate::{problem::Problem, tree};
 /// The scenarios that come with the program: name and text.
 pub const ALL: &[(&str, &str)] = &[
     ("active_active", include_str!("scenarios/active_active.yaml")),
+    ("all_shapes", include_str!("scenarios/all_shapes.yaml")),
     ("check_passes", include_str!("scenarios/check_passes.yaml")),
     ("clock_skew", include_str!("scenarios/clock_skew.yaml")),
     ("completed_with_nothing", include_str!("scenarios/completed_with_nothing.yaml")),
     ("counters_wrong", include_str!("scenarios/counters_wrong.yaml")),
     ("different_content", include_str!("scenarios/different_content.yaml")),
+    ("excluded_prefixes", include_str!("scenarios/excluded_prefixes.yaml")),
     ("extra_versions", include_str!("scenarios/extra_versions.yaml")),
     ("frozen_counter", include_str!("scenarios/frozen_counter.yaml")),
     ("healthy", include_str!("scenarios/healthy.yaml")),
     ("kms_key_missing", include_str!("scenarios/kms_key_missing.yaml")),
     ("lock_mismatch", include_str!("scenarios/lock_mismatch.yaml")),
+    ("markers_not_sent", include_str!("scenarios/markers_not_sent.yaml")),
     ("million_versions", include_str!("scenarios/million_versions.yaml")),
+    ("null_versions", include_str!("scenarios/null_versions.yaml")),
     ("partial_loss", include_str!("scenarios/partial_loss.yaml")),
+    ("purge_pending", include_str!("scenarios/purge_pending.yaml")),
     ("reset_id_flips", include_str!("scenarios/reset_id_flips.yaml")),
     ("resync_running", include_str!("scenarios/resync_running.yaml")),
     ("roles_swapped", include_str!("scenarios/roles_swapped.yaml")),
@@ -207,6 +212,8 @@ pub struct Behaviour {
     pub slow: Wait,
     /// Answers this share of the S3 requests with 503 `SlowDown`.
     pub throttled: Percent,
+    /// When `throttled` applies; always without.
+    pub storms: Option<Storms>,
     /// How far its clock is ahead.
     pub clock_ahead: Wait,
     /// Names of the keys that its key service holds.
@@ -215,6 +222,24 @@ pub struct Behaviour {
     pub denies_replicas: bool,
     /// Queues what is not replicated when it is listed or read, as MinIO does.
     pub heals: bool,
+}
+
+/// Times of too many requests, which come and go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Storms {
+    /// From the end of one to the next.
+    pub every: Wait,
+    /// How long one lasts.
+    pub lasting: Wait,
+}
+
+impl Storms {
+    /// Whether one is under way, so long after the site began; it begins in calm.
+    pub(super) fn rage(self, after: Duration) -> bool {
+        let round = (self.every.0 + self.lasting.0).as_millis().max(1);
+        after.as_millis() % round >= self.every.0.as_millis()
+    }
 }
 
 /// How resyncs go: seconds here stand for minutes there.
@@ -321,7 +346,11 @@ impl Scenario {
         let plain = Data { objects, versions, delete_markers, size, computed, ..Data::default() };
         let wrong = [
             (versions == 0, "data", "`versions` is at least 1"),
-            (delete_markers > objects, "data", "there are more `delete_markers` than `objects` that could have one"),
+            (
+                computed && delete_markers > objects,
+                "data",
+                "there are more `delete_markers` than `objects` that could have one",
+            ),
             (
                 !computed && count > MOST_KEPT,
                 "data",
@@ -402,6 +431,7 @@ impl Default for Behaviour {
             down: false,
             slow: Wait::default(),
             throttled: Percent::default(),
+            storms: None,
             clock_ahead: Wait::default(),
             kms_keys: vec!["my-minio-key".to_owned()],
             denies_replicas: false,

@@ -213,12 +213,17 @@ impl Server {
         let listener = TcpListener::bind(self.address).await?;
         let now = self.site.now();
         self.site.state().started = now;
-        for job in self.site.store().buckets.values_mut().flat_map(|bucket| bucket.jobs.values_mut()) {
+        let mut store = self.site.store();
+        for target in store.buckets.values_mut().flat_map(|bucket| &mut bucket.targets) {
+            target.unwritable = false;
+        }
+        for job in store.buckets.values_mut().flat_map(|bucket| bucket.jobs.values_mut()) {
             if matches!(job.status, "Pending" | "Ongoing") {
                 job.status = jobs;
                 job.changed = now;
             }
         }
+        drop(store);
         self.listen(listener);
         Ok(())
     }
@@ -258,7 +263,8 @@ impl Server {
         let (delay, throttled) = {
             let mut state = self.site.state();
             state.requests += 1;
-            (state.delay, state.throttled.takes(state.requests))
+            let stormy = state.storms.is_none_or(|storms| storms.rage(state.made.elapsed()));
+            (state.delay, stormy && state.throttled.takes(state.requests))
         };
         if delay > Duration::ZERO {
             tokio::time::sleep(delay).await;

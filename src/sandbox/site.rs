@@ -7,14 +7,17 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{broadcast, mpsc};
+use tokio::{
+    sync::{broadcast, mpsc},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     keys::Below,
     peer::Peer,
     rules::Reason,
-    scenario::{Lie, Percent},
+    scenario::{Lie, Percent, Storms},
     store::Store,
     targets::Target,
     wire::{Ask, Refused, uuid},
@@ -61,6 +64,9 @@ pub(super) struct State {
     pub delay: Duration,
     /// The share of the requests that is answered 503 `SlowDown`.
     pub throttled: Percent,
+    pub storms: Option<Storms>,
+    /// When it was made; restarts do not change it.
+    pub made: Instant,
     pub requests: u64,
     /// Its user for replication may write, but not replicate.
     pub denies_replicas: bool,

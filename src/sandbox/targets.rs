@@ -18,6 +18,8 @@ pub(super) struct Target {
     pub proxy_disabled: bool,
     /// Of the last reset that was asked for, also of a refused one.
     pub reset: Option<(String, Timestamp)>,
+    /// The moment of its reset cannot be written down.
+    pub unwritable: bool,
     /// False until the first traffic.
     pub online: bool,
     pub last_online: Option<Timestamp>,
@@ -62,6 +64,7 @@ impl Target {
             synchronous: given.synchronous,
             proxy_disabled: given.proxy_disabled,
             reset: None,
+            unwritable: false,
             online: false,
             last_online: None,
             latency: (0, 0, 0, 0),

@@ -251,9 +251,13 @@ impl From<Output> for Outcome {
 }
 
 impl Running {
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().expect("a running firedrill").id()
+    }
+
     /// Sends a signal, named as `kill` names it: `INT`, `TERM`, `STOP`, `CONT`.
     pub(crate) fn signal(&self, name: &str) {
-        pair::signal(self.child.as_ref().expect("a running firedrill").id(), name);
+        pair::signal(self.id(), name);
     }
 
     /// Kills it at once (SIGKILL) and gives back what it had said.

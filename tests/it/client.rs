@@ -66,6 +66,16 @@ pub(crate) fn s3(server: &Server) -> Client {
 
 /// Sends one signed request without a body. `path_and_query` is percent-encoded, e.g. `/bucket?replication=`.
 pub(crate) fn signed(server: &Server, method: &str, path_and_query: &str) -> (u16, String) {
+    signed_with(server, method, path_and_query, &[])
+}
+
+/// The same with headers, which are not part of the signature.
+pub(crate) fn signed_with(
+    server: &Server,
+    method: &str,
+    path_and_query: &str,
+    headers: &[(&'static str, &str)],
+) -> (u16, String) {
     let uri = format!("{}{path_and_query}", server.endpoint());
     let identity = Credentials::new(&server.access_key, &server.secret_key, None, None, "tests").into();
     let mut settings = SigningSettings::default();
@@ -88,6 +98,9 @@ pub(crate) fn signed(server: &Server, method: &str, path_and_query: &str) -> (u1
     let mut request =
         http::Request::builder().method(method).uri(&uri).header("host", &host).body(Full::<Bytes>::default()).unwrap();
     instructions.apply_to_request_http1x(&mut request);
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().expect("a header"));
+    }
     block_on(async || {
         let client: Hyper<Tcp, Full<Bytes>> = Hyper::builder(TokioExecutor::new()).build_http();
         let response = client.request(request).await.expect("an answer");

@@ -335,6 +335,20 @@ impl Server {
         }
     }
 
+    /// One that is not ours to stop or start.
+    pub(crate) fn elsewhere(endpoint: &str, access_key: &str, secret_key: &str) -> Self {
+        let port = endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).expect("http://127.0.0.1:PORT");
+        Self {
+            alias: "elsewhere",
+            port,
+            access_key: access_key.to_owned(),
+            secret_key: secret_key.to_owned(),
+            folder: PathBuf::new(),
+            env: Vec::new(),
+            process: Mutex::new(None),
+        }
+    }
+
     /// The same server behind another address on this machine, e.g. a proxy's.
     pub(crate) fn at(&self, endpoint: &str) -> Self {
         let port = endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).expect("http://127.0.0.1:PORT");

@@ -1,5 +1,9 @@
 //! The sandbox's sites, as the program and the real `mc` see them.
 
+mod million;
+mod stay;
+mod traps;
+
 use std::{
     env,
     process::{Command, Stdio},
@@ -52,9 +56,15 @@ impl Sandbox {
         self.firedrill().args(["verify", &format!("src/{bucket}"), &format!("dst/{bucket}")]).run()
     }
 
+    /// One that a test makes up.
+    fn read(text: &str) -> Self {
+        let scenario = Scenario::read(text).unwrap_or_else(|problem| panic!("{problem:?}"));
+        Self::of(scenario)
+    }
+
     /// One of its sites as the helpers for real servers see it.
-    fn server(like: &Server, site: &Access) -> Server {
-        like.as_user(&site.access_key, &site.secret_key).at(&site.endpoint)
+    fn server(site: &Access) -> Server {
+        Server::elsewhere(&site.endpoint, &site.access_key, &site.secret_key)
     }
 
     /// Runs the real `mc`; nothing when there is none.
@@ -156,21 +166,27 @@ fn mc_sets_up_replication_and_versions_arrive_on_the_other_site() {
 /// What a recovery by the shipped runbook says of each scenario: its exit code, and words of its output.
 const VERDICTS: &[(&str, i32, &str)] = &[
     ("active_active", 0, "76 missing"),
+    ("all_shapes", 0, "104 versions compared: no difference"),
     ("check_passes", 4, "not on the target"),
     ("clock_skew", 0, "clock_skew"),
     ("completed_with_nothing", 4, "188 missing"),
     ("counters_wrong", 0, "188 versions compared: no difference"),
     ("different_content", 0, "3 different"),
+    ("excluded_prefixes", 0, "188 versions compared: 10 out of scope"),
     ("extra_versions", 4, "4 extra"),
     ("frozen_counter", 0, "188 versions compared: no difference"),
     ("healthy", 0, "188 versions compared: no difference"),
     ("kms_key_missing", 4, "encryption_matches"),
     ("lock_mismatch", 4, "object_lock_matches"),
-    ("partial_loss", 0, "missing"),
+    ("markers_not_sent", 4, "delete_replication_enabled"),
+    ("null_versions", 0, "200 versions compared: no difference"),
+    ("partial_loss", 0, "62 missing"),
+    ("purge_pending", 0, "4 extra"),
     ("reset_id_flips", 0, "188 versions compared: no difference"),
     ("resync_running", 4, "no_resync_running"),
     ("roles_swapped", 4, "direction"),
     ("rules_lost", 0, "188 versions compared: no difference"),
+    ("slow_down", 0, "188 versions compared: no difference"),
     ("slow_site", 0, "no difference"),
     ("source_restarts", 0, "188 versions compared: no difference"),
     ("source_restarts_completed", 0, "188 versions compared: no difference"),
@@ -181,8 +197,8 @@ const VERDICTS: &[(&str, i32, &str)] = &[
     ("wrong_credentials", 4, "target_credentials"),
 ];
 
-/// Not in the table: their verdicts are not those of the shipped runbook alone, or take long.
-const APART: [&str; 3] = ["million_versions", "slow_down", "stuck"];
+/// Not in the table, with tests of their own: one is long, and one needs another runbook to end soon.
+const APART: [&str; 2] = ["million_versions", "stuck"];
 
 #[test]
 fn every_scenario_has_its_verdict() {
@@ -226,8 +242,8 @@ fn answers_are_those_of_a_real_site() {
     needs_minio!();
     let real = &pair::Pair::shared().source;
     let sandbox = Sandbox::start("healthy");
-    let ours = Sandbox::server(real, &sandbox.pair.source);
-    let other = Sandbox::server(real, &sandbox.pair.target);
+    let ours = Sandbox::server(&sandbox.pair.source);
+    let other = Sandbox::server(&sandbox.pair.target);
     let folder = tempfile::tempdir().unwrap();
     let bucket = "like-the-real-one";
     for server in [real, &ours] {
@@ -374,20 +390,4 @@ fn a_scenario_is_named_or_a_file_and_takes_the_place_of_sites() {
     let own = "scenario: own\nsummary: My own\nbucket: mine\ndata: { objects: 5, delete_markers: 1 }\ndamage: { bucket_lost: true }\n";
     recover(&["--sandbox=own.yaml"]).file("own.yaml", own).run().exit(0).says("16 versions compared: no difference");
     recover(&["--sandbox=own.yaml"]).file("own.yaml", "scenario: own\nsummery: x\n").run().exit(3).says("summery");
-}
-
-#[test]
-fn a_pair_that_stays_tells_how_to_reach_it() {
-    let case = Firedrill::new().args(["sandbox", "healthy"]);
-    let running = case.spawn();
-    until(|| running.so_far().contains("Ctrl-C"));
-    let said = running.so_far();
-    let host = |alias: &str| {
-        let line = said.lines().find_map(|line| line.strip_prefix(&format!("export MC_HOST_{alias}=")));
-        line.expect("a site").to_owned()
-    };
-    let verify = Firedrill::new().env("MC_HOST_source", &host("source")).env("MC_HOST_target", &host("target"));
-    verify.args(["verify", "source/invoices", "target/invoices"]).run().exit(0);
-    running.signal("INT");
-    assert_eq!(running.wait().code, 0);
 }

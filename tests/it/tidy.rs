@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 /// What each module may use of ours, besides its own parts. Nothing else is allowed; a new module joins this list.
@@ -187,6 +188,23 @@ fn no_file_is_longer_than_600_lines() {
     let all = sources("src").into_iter().chain(sources("tests"));
     let long = all.filter(|source| source.text.lines().count() > 600).map(|source| source.path);
     assert_none(&long.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_build_without_the_sandbox_has_nothing_of_it() {
+    let tree = |more: &[&str]| {
+        let args = ["tree", "--locked", "--offline", "--edges", "normal", "--prefix", "none", "--format", "{p}"];
+        let cargo = Command::new(env!("CARGO")).current_dir(env!("CARGO_MANIFEST_DIR")).args(args).args(more).output();
+        let cargo = cargo.expect("cargo runs");
+        assert!(cargo.status.success(), "{}", String::from_utf8_lossy(&cargo.stderr));
+        let text = String::from_utf8_lossy(&cargo.stdout).into_owned();
+        text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect::<BTreeSet<String>>()
+    };
+    let (with, without) = (tree(&[]), tree(&["--no-default-features"]));
+    for own in ["s3s", "aes-gcm", "argon2", "chacha20poly1305"] {
+        assert!(with.contains(own), "the sandbox does not use `{own}` any more: take it out of this list");
+        assert!(!without.contains(own), "`{own}` is built without the sandbox, too");
+    }
 }
 
 #[test]
