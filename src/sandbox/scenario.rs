@@ -1,5 +1,6 @@
 //! Scenarios: what the two sites hold, how they behave, and what happens when. One YAML file each.
 
+pub(super) mod fit;
 mod values;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -45,10 +46,6 @@ pub const ALL: &[(&str, &str)] = &[
     ("target_stops_midway", include_str!("scenarios/target_stops_midway.yaml")),
     ("wrong_credentials", include_str!("scenarios/wrong_credentials.yaml")),
 ];
-
-/// Versions that are kept in memory at most, and computed at most.
-const MOST_KEPT: u64 = 200_000;
-const MOST_COMPUTED: u64 = 10_000_000;
 
 /// What the two sites hold and how they behave.
 #[derive(Clone, Debug, Deserialize)]
@@ -173,10 +170,13 @@ impl Mode {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rule {
+    /// New delete markers are sent (`DeleteMarkerReplication`).
     pub delete_markers: bool,
+    /// Purges are sent, and existing delete markers by a resync (`DeleteReplication`).
     pub deletes: bool,
+    /// Resyncs may send what was there before (`ExistingObjectReplication`); without it none can be started.
     pub existing_objects: bool,
-    /// Only keys with this prefix.
+    /// Only keys with this prefix are replicated; empty: all.
     pub prefix: String,
     /// The target no longer accepts the credentials of the remote target.
     pub wrong_credentials: bool,
@@ -194,11 +194,11 @@ pub struct Damage {
     pub lock_lost: bool,
     /// Its own rule back to the source is gone.
     pub rules_lost: bool,
-    /// This share of the versions is gone.
+    /// This share of its versions and delete markers is gone, spread evenly.
     pub missing: Percent,
-    /// So many versions have other bytes.
+    /// So many versions, the first ones, have other bytes.
     pub different: u32,
-    /// So many versions that the source never had.
+    /// So many versions, at keys `stray/…`, that the source never had.
     pub extra: u32,
 }
 
@@ -214,7 +214,7 @@ pub struct Behaviour {
     pub throttled: Percent,
     /// When `throttled` applies; always without.
     pub storms: Option<Storms>,
-    /// How far its clock is ahead.
+    /// How far its clock is ahead of this machine's.
     pub clock_ahead: Wait,
     /// Names of the keys that its key service holds.
     pub kms_keys: Vec<String>,
@@ -262,7 +262,9 @@ pub struct Resync {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Event {
+    /// When.
     pub at: At,
+    /// What.
     pub r#do: Do,
 }
 
@@ -291,7 +293,9 @@ pub struct Do {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Which {
+    /// The one that has the data.
     Source,
+    /// The one that is damaged.
     Target,
 }
 
@@ -299,9 +303,10 @@ pub enum Which {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum After {
+    /// As it is: a new start is needed.
     #[default]
     Failed,
-    /// A lie.
+    /// A lie, also told by real servers.
     Completed,
 }
 
@@ -309,6 +314,7 @@ pub enum After {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lie {
+    /// It works.
     #[default]
     None,
     /// Ends `Completed` and sends nothing.
@@ -336,54 +342,6 @@ impl Scenario {
             Some((field, what)) => Err(Problem::error(file.get(field).unwrap_or(&file).span, what)),
             None => Ok(scenario),
         }
-    }
-
-    /// What does not go together, and the field it stands in.
-    fn misfit(&self) -> Option<(&'static str, &'static str)> {
-        let data = &self.data;
-        let Data { objects, versions, delete_markers, size, computed, .. } = *data;
-        let count = u64::from(objects) * u64::from(versions) + u64::from(delete_markers);
-        let plain = Data { objects, versions, delete_markers, size, computed, ..Data::default() };
-        let wrong = [
-            (versions == 0, "data", "`versions` is at least 1"),
-            (
-                computed && delete_markers > objects,
-                "data",
-                "there are more `delete_markers` than `objects` that could have one",
-            ),
-            (
-                !computed && count > MOST_KEPT,
-                "data",
-                "more than 200,000 versions would be kept in memory: set `computed: true`",
-            ),
-            (count > MOST_COMPUTED, "data", "there are more than 10,000,000 versions"),
-            (
-                computed && *data != plain,
-                "data",
-                "`computed` goes with `objects`, `versions`, `delete_markers` and `size` only",
-            ),
-            (
-                computed && self.damage.bucket_lost,
-                "damage",
-                "`computed` versions cannot all be lost: restored ones are kept in memory",
-            ),
-            (
-                computed && !self.rule.prefix.is_empty(),
-                "rule",
-                "`computed` versions are replicated all: leave `prefix` out",
-            ),
-            (
-                !data.lock && (data.retention.is_some() || data.legal_holds > 0),
-                "data",
-                "`retention` and `legal_holds` need `lock: true`",
-            ),
-            (
-                data.excluded_prefixes.is_empty() && data.excluded_objects > 0,
-                "data",
-                "`excluded_objects` need `excluded_prefixes`",
-            ),
-        ];
-        wrong.into_iter().find(|(is, ..)| *is).map(|(_, field, what)| (field, what))
     }
 }
 

@@ -7,12 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use md5::{Digest, Md5};
 
 use super::{
-    scenario::{Data, Percent},
+    scenario::{Data, Percent, fit::CONTENTS},
     store::{Totals, Version},
 };
 
-/// Different contents: more than a page needs, and few enough to digest them once.
-const CONTENTS: u32 = 97;
 const PREFIX: &str = "archive/";
 const SUFFIX: &str = ".pdf";
 /// Keys of one folder.

@@ -30,6 +30,11 @@ impl Percent {
         done as u64 * WHOLE >= of as u64 * self.parts as u64
     }
 
+    /// How many of so many it is.
+    pub(in crate::sandbox) const fn of(self, count: u64) -> u64 {
+        count / WHOLE * self.parts as u64 + count % WHOLE * self.parts as u64 / WHOLE
+    }
+
     pub(in crate::sandbox) const fn of_hundred(percent: u32) -> Self {
         Self { parts: percent * 1000 }
     }
