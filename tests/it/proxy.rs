@@ -1,28 +1,28 @@
-//! A recording reverse proxy in front of a site, which can hold, delay or lose what passes through it.
+//! A recording reverse proxy in front of a site, which does to what passes through it all that a network can do.
+//!
+//! It speaks HTTP by itself on the client's side ([`wire`]), so that an answer can be broken at any byte, and takes one
+//! connection for each request on the server's side. Which request meets which [`Fault`] is said by [`On`], or drawn by
+//! [`Mix`] from a seed: the same seed and the same sequence of requests give the same faults. TLS stands in front of it
+//! ([`tls`]).
+
+pub(crate) mod fault;
+mod serve;
+pub(crate) mod tls;
+mod tries;
+mod wire;
 
 use std::{
-    convert::Infallible,
-    error::Error,
-    io,
     net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use http::{Request, Response, Uri, header};
-use http_body_util::{BodyExt, Full, combinators::BoxBody};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioIo},
-};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-type AnyError = Box<dyn Error + Send + Sync>;
-type Body = BoxBody<Bytes, AnyError>;
+use self::fault::{Draw, Held, Rule};
+pub(crate) use self::fault::{Fault, How, Mix, On, Part, Point};
 
 /// Forwards every request to one server, on a thread of its own, until it is dropped.
 pub(crate) struct Proxy {
@@ -39,6 +39,14 @@ pub(crate) struct Recorded {
     /// Path and query exactly as they came.
     pub(crate) path: String,
     pub(crate) user_agent: String,
+    /// Whether it carried a signature.
+    pub(crate) signed: bool,
+    /// Whether an earlier request came on the same connection.
+    pub(crate) reused: bool,
+    /// What was done to it.
+    pub(crate) fault: Option<&'static str>,
+    /// Whether it was sent on to the server.
+    pub(crate) forwarded: bool,
     /// What the server answered; `None` while it has not, or when the request never reached it.
     pub(crate) status: Option<u16>,
 }
@@ -52,37 +60,12 @@ pub(crate) enum At {
     Reply,
 }
 
-#[derive(Clone)]
-enum Fault {
-    /// Wait for the gate. The request goes on even if its client is gone by then.
-    Hold(At, watch::Sender<Held>),
-    Delay(Duration),
-    /// Close the connection without an answer.
-    Cut(At),
-    /// Answer with this status and error in the server's place.
-    Refuse(u16, &'static str),
-}
-
-type Matcher = Box<dyn Fn(&Recorded) -> bool + Send + Sync>;
-
-struct Rule {
-    matches: Matcher,
-    /// How many more requests it is good for.
-    left: usize,
-    fault: Fault,
-}
-
 struct Shared {
     upstream: String,
-    client: Client<HttpConnector, Body>,
+    client: serve::Upstream,
     requests: Mutex<Vec<Recorded>>,
     rules: Mutex<Vec<Rule>>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Held {
-    arrived: usize,
-    released: bool,
+    mixes: Mutex<Vec<Mix>>,
 }
 
 /// Holds requests until [`Gate::release`], or until it is dropped.
@@ -94,20 +77,19 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         listener.set_nonblocking(true).expect("a listener for tokio");
         let address = listener.local_addr().expect("its address");
-        // No connection is kept: a server that was restarted in between must not look like a fault of the proxy.
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
         let shared = Arc::new(Shared {
             upstream: upstream.trim_end_matches('/').to_owned(),
-            client,
+            client: serve::upstream(),
             requests: Mutex::default(),
             rules: Mutex::default(),
+            mixes: Mutex::default(),
         });
         let stop = CancellationToken::new();
         let thread = thread::spawn({
             let (shared, stop) = (Arc::clone(&shared), stop.clone());
             move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-                runtime.block_on(serve(listener, shared, stop));
+                runtime.block_on(serve::serve(listener, shared, stop));
             }
         });
         Self { address, shared, stop, thread: Some(thread) }
@@ -131,40 +113,52 @@ impl Proxy {
         self.requests().into_iter().filter(Recorded::changes).collect()
     }
 
+    /// Does this to the requests that are chosen. Of several rules for one request the first counts.
+    pub(crate) fn fault(&self, fault: Fault, on: On) {
+        self.shared.rules.lock().unwrap().push(Rule { on, fault });
+    }
+
+    /// Draws for each request that no rule is for whether it meets a fault, and which. Of several mixes for one request
+    /// the first counts.
+    pub(crate) fn mix(&self, mix: Mix) {
+        self.shared.mixes.lock().unwrap().push(mix);
+    }
+
     /// Holds every matching request until the gate is opened.
     pub(crate) fn hold(&self, at: At, matches: impl Fn(&Recorded) -> bool + Send + Sync + 'static) -> Gate {
         let (gate, _) = watch::channel(Held::default());
-        self.rule(matches, usize::MAX, Fault::Hold(at, gate.clone()));
+        self.fault(Fault::Hold(at, gate.clone()), On::matching(matches));
         Gate(gate)
     }
 
     /// Sends every matching request on only after this time.
     pub(crate) fn delay(&self, time: Duration, matches: impl Fn(&Recorded) -> bool + Send + Sync + 'static) {
-        self.rule(matches, usize::MAX, Fault::Delay(time));
+        self.fault(Fault::Delay(time), On::matching(matches));
     }
 
     /// Closes the connection of the next `times` matching requests without an answer.
     pub(crate) fn cut(&self, at: At, times: usize, matches: impl Fn(&Recorded) -> bool + Send + Sync + 'static) {
-        self.rule(matches, times, Fault::Cut(at));
+        let point = match at {
+            At::Request => Point::Unread,
+            At::Reply => Point::Forwarded,
+        };
+        self.fault(Fault::Break(point, How::Close), On::matching(matches).times(times));
     }
 
     /// Answers the next `times` matching requests with 503 `SlowDown`; the server never sees them.
     pub(crate) fn refuse(&self, times: usize, matches: impl Fn(&Recorded) -> bool + Send + Sync + 'static) {
-        self.rule(matches, times, Fault::Refuse(503, "SlowDown"));
+        self.fault(Fault::slow_down(None), On::matching(matches).times(times));
     }
 
     /// Answers every matching request with 403 `AccessDenied`, after which no client tries again.
     pub(crate) fn deny(&self, matches: impl Fn(&Recorded) -> bool + Send + Sync + 'static) {
-        self.rule(matches, usize::MAX, Fault::Refuse(403, "AccessDenied"));
+        self.fault(Fault::error(403, "AccessDenied"), On::matching(matches));
     }
 
     /// Takes back all faults: from here on everything passes. What is held stays held until its gate is opened.
     pub(crate) fn clear(&self) {
         self.shared.rules.lock().unwrap().clear();
-    }
-
-    fn rule(&self, matches: impl Fn(&Recorded) -> bool + Send + Sync + 'static, left: usize, fault: Fault) {
-        self.shared.rules.lock().unwrap().push(Rule { matches: Box::new(matches), left, fault });
+        self.shared.mixes.lock().unwrap().clear();
     }
 }
 
@@ -227,107 +221,26 @@ impl Recorded {
     }
 }
 
-async fn serve(listener: TcpListener, shared: Arc<Shared>, stop: CancellationToken) {
-    let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-    loop {
-        let (stream, _) = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted.expect("a connection"),
-        };
-        let shared = Arc::clone(&shared);
-        tokio::spawn(async move {
-            let service = service_fn(|request| handle(Arc::clone(&shared), request));
-            // A closed connection is nothing to tell of: that is what cuts are for.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-        });
-    }
-}
-
-async fn handle(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, AnyError> {
-    let recorded = Recorded {
-        method: request.method().to_string(),
-        path: request.uri().path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
-        user_agent: request
-            .headers()
-            .get(header::USER_AGENT)
-            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-            .unwrap_or_default(),
-        status: None,
-    };
-    let fault = shared.fault(&recorded);
-    let n = {
-        let mut requests = shared.requests.lock().unwrap();
-        requests.push(recorded);
-        requests.len() - 1
-    };
-    let Some(fault) = fault else {
-        return forward(&shared, n, request.map(|body| body.map_err(AnyError::from).boxed())).await;
-    };
-    let (head, body) = request.into_parts();
-    let body: Body = Full::new(body.collect().await?.to_bytes()).map_err(unreachable).boxed();
-    let request = Request::from_parts(head, body);
-    // In a task of its own: when the client dies, hyper drops this future, and the request must still go its way.
-    tokio::spawn(async move { faulty(&shared, n, request, fault).await }).await?
-}
-
-async fn faulty(shared: &Shared, n: usize, request: Request<Body>, fault: Fault) -> Result<Response<Body>, AnyError> {
-    match fault {
-        Fault::Hold(At::Request, gate) => {
-            pass(&gate).await;
-            forward(shared, n, request).await
-        }
-        Fault::Hold(At::Reply, gate) => {
-            let response = forward(shared, n, request).await;
-            pass(&gate).await;
-            response
-        }
-        Fault::Delay(time) => {
-            tokio::time::sleep(time).await;
-            forward(shared, n, request).await
-        }
-        Fault::Cut(At::Request) => Err(cut()),
-        Fault::Cut(At::Reply) => {
-            forward(shared, n, request).await?.into_body().collect().await?;
-            Err(cut())
-        }
-        Fault::Refuse(status, code) => {
-            let text = format!(
-                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{code}</Message></Error>"
-            );
-            let body = Full::new(Bytes::from(text)).map_err(unreachable).boxed();
-            Ok(Response::builder().status(status).header(header::CONTENT_TYPE, "application/xml").body(body)?)
-        }
-    }
-}
-
-async fn forward(shared: &Shared, n: usize, mut request: Request<Body>) -> Result<Response<Body>, AnyError> {
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    *request.uri_mut() = format!("{}{path}", shared.upstream).parse::<Uri>()?;
-    let response = shared.client.request(request).await?;
-    shared.requests.lock().unwrap()[n].status = Some(response.status().as_u16());
-    Ok(response.map(|body| body.map_err(AnyError::from).boxed()))
-}
-
-async fn pass(gate: &watch::Sender<Held>) {
-    let mut opened = gate.subscribe();
-    gate.send_modify(|held| held.arrived += 1);
-    // An error means that the gate is gone, which opens it too.
-    let _ = opened.wait_for(|held| held.released).await;
-}
-
-fn cut() -> AnyError {
-    io::Error::from(io::ErrorKind::ConnectionAborted).into()
-}
-
-fn unreachable(never: Infallible) -> AnyError {
-    match never {}
-}
-
 impl Shared {
-    fn fault(&self, request: &Recorded) -> Option<Fault> {
+    /// Writes the request down, with the fault that it meets.
+    fn record(&self, mut request: Recorded) -> (usize, Option<(Fault, Draw)>) {
+        let mut requests = self.requests.lock().unwrap();
+        let n = requests.len();
         let mut rules = self.rules.lock().unwrap();
-        let rule = rules.iter_mut().find(|rule| rule.left > 0 && (rule.matches)(request))?;
-        rule.left -= 1;
-        Some(rule.fault.clone())
+        let ruled = rules.iter_mut().find_map(|rule| rule.on.takes(&request).then(|| rule.fault.clone()));
+        let chosen = match ruled {
+            Some(fault) => Some((fault, Draw::new(0, n))),
+            None => {
+                let mut mixes = self.mixes.lock().unwrap();
+                mixes.iter_mut().find_map(|mix| mix.takes(&request).then(|| mix.draw())).flatten()
+            }
+        };
+        request.fault = chosen.as_ref().map(|(fault, _)| fault.name());
+        requests.push(request);
+        (n, chosen)
+    }
+
+    fn note(&self, n: usize, what: impl FnOnce(&mut Recorded)) {
+        what(&mut self.requests.lock().unwrap()[n]);
     }
 }
