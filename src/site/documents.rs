@@ -15,7 +15,8 @@ impl Wire {
     pub(crate) async fn versioning(&self, bucket: &BucketName) -> Result<Versioning, Failure> {
         let what = format!("tell the versioning of `{bucket}`");
         let ask = Ask::bucket(Method::GET, bucket, "versioning", what);
-        self.document(&ask, "VersioningConfiguration").await.map(|root| versioning_of(&root))
+        let root = self.document(&ask, "VersioningConfiguration").await?;
+        versioning_of(&root).map_err(|why| self.asked(&ask.what).unreadable(&why))
     }
 
     pub(crate) async fn set_versioning(&self, bucket: &BucketName, versioning: &Versioning) -> Result<(), Failure> {
@@ -55,13 +56,19 @@ impl Wire {
     }
 }
 
-fn versioning_of(root: &Element) -> Versioning {
-    Versioning {
-        enabled: root.text_at(&["Status"]) == "Enabled",
+fn versioning_of(root: &Element) -> Result<Versioning, String> {
+    let enabled = match root.text_at(&["Status"]) {
+        "Enabled" => true,
+        // Never set: the document is empty.
+        "Suspended" | "" => false,
+        other => return Err(format!("`{other}` is no state of versioning")),
+    };
+    Ok(Versioning {
+        enabled,
         // MinIO writes one element around each prefix, but reads several in one as well.
         excluded_prefixes: root.all("ExcludedPrefixes").flat_map(|e| e.all("Prefix")).map(|p| p.text.clone()).collect(),
         exclude_folders: root.text_at(&["ExcludeFolders"]) == "true",
-    }
+    })
 }
 
 fn versioning_document(versioning: &Versioning) -> String {
@@ -195,8 +202,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_garbled_state_of_versioning_is_none() {
+        let garbled = b"<VersioningConfiguration><Status>Enablee</Status></VersioningConfiguration>";
+        assert!(versioning_of(&Element::parse(garbled).unwrap()).is_err());
+        assert!(!versioning_of(&Element::parse(b"<VersioningConfiguration/>").unwrap()).unwrap().enabled);
+    }
+
+    #[test]
     fn excluded_prefixes_and_folders_survive_reading_and_writing() {
-        let read = |document: &str| versioning_of(&Element::parse(document.as_bytes()).unwrap());
+        let read = |document: &str| versioning_of(&Element::parse(document.as_bytes()).unwrap()).unwrap();
         let recorded = "<VersioningConfiguration><Status>Enabled</Status><ExcludedPrefixes><Prefix>tmp/</Prefix>\
                         </ExcludedPrefixes><ExcludedPrefixes><Prefix>cache/</Prefix></ExcludedPrefixes>\
                         <ExcludeFolders>true</ExcludeFolders></VersioningConfiguration>";

@@ -41,17 +41,23 @@ pub(crate) fn parse(document: &[u8]) -> Result<Page, Unusable> {
         Token::Close => return Err("it is no complete XML document".into()),
     }
     let mut page = Page { versions: Vec::with_capacity(1000), next: None };
-    let (mut truncated, mut key, mut version_id) = (false, String::new(), String::new());
+    let (mut truncated, mut key, mut version_id) = (None, String::new(), String::new());
     while let Token::Open(name) = parser.next()? {
         match name.as_str() {
             "Version" => page.versions.push(parser.version(Kind::Object)?),
             "DeleteMarker" => page.versions.push(parser.version(Kind::DeleteMarker)?),
-            "IsTruncated" => truncated = parser.text()? == "true",
+            "IsTruncated" => truncated = Some(parser.text()?),
             "NextKeyMarker" => key = decode(&parser.text()?)?,
             "NextVersionIdMarker" => version_id = parser.text()?,
             _ => parser.skip()?,
         }
     }
+    // Nothing but a clear word ends a listing: what came garbled would hide the rest of the bucket.
+    let truncated = match truncated.as_deref() {
+        Some("true") => true,
+        Some("false") => false,
+        Some(_) | None => return Err("it does not say whether more follows".into()),
+    };
     if truncated {
         if key.is_empty() {
             return Err("it says that more follows, and not from where".into());
@@ -208,6 +214,10 @@ mod tests {
         parse(format!("{HEAD}{rest}</ListVersionsResult>").as_bytes())
     }
 
+    fn last(rest: &str) -> Result<Page, Unusable> {
+        page(&format!("{rest}<IsTruncated>false</IsTruncated>"))
+    }
+
     fn version(key: &str, rest: &str) -> String {
         format!(
             "<Version><Key>{key}</Key><LastModified>2026-11-23T18:29:22.573Z</LastModified>\
@@ -262,7 +272,7 @@ mod tests {
         #[test]
         fn any_name_is_read_as_it_was_written(key in "[^\\x00]{1,40}") {
             let written = utf8_percent_encode(&key, NON_ALPHANUMERIC).to_string().replace("%20", "+");
-            prop_assert_eq!(&page(&version(&written, "")).unwrap().versions[0].key, &key);
+            prop_assert_eq!(&last(&version(&written, "")).unwrap().versions[0].key, &key);
         }
 
         #[test]
@@ -276,7 +286,7 @@ mod tests {
     fn headers_and_tags_are_sorted_and_in_lower_case() {
         let rest = "<UserMetadata><X-Amz-Meta-B>two&#x1;</X-Amz-Meta-B><content-type>text/plain</content-type>\
                     </UserMetadata><UserTags>b=1%2B1&amp;a=x+y</UserTags><Internal><K>4</K><M>2</M></Internal>";
-        let page = page(&version("k", rest)).unwrap();
+        let page = last(&version("k", rest)).unwrap();
         let metadata = page.versions[0].metadata.as_ref().unwrap();
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
         assert_eq!(metadata.headers, [pair("content-type", "text/plain"), pair("x-amz-meta-b", "two\u{1}")]);
@@ -290,12 +300,21 @@ mod tests {
     }
 
     #[test]
+    fn only_a_clear_word_ends_a_listing() {
+        assert!(page("<IsTruncated>false</IsTruncated>").is_ok());
+        for garbled in ["", "<IsTruncated>frue</IsTruncated>", "<IsTruncated/>", "<IsTruncatee>true</IsTruncatee>"] {
+            let said = page(garbled);
+            assert!(matches!(said, Err(Unusable::Broken(why)) if why.contains("whether more follows")), "{garbled}");
+        }
+    }
+
+    #[test]
     fn what_is_no_listing_is_told_apart_from_a_broken_one() {
         assert!(matches!(parse(b"<ListBucketResult></ListBucketResult>"), Err(Unusable::NotAListing)));
         for broken in [&b"<ListVersionsResult><Version><Key>a</Key>"[..], b"", b"{}", b"<ListVersionsResult>"] {
             assert!(matches!(parse(broken), Err(Unusable::Broken(_))));
         }
-        assert!(page("<Version><Key>a</Key></Version>").is_err());
-        assert!(page(&version("%ff", "")).is_err());
+        assert!(last("<Version><Key>a</Key></Version>").is_err());
+        assert!(last(&version("%ff", "")).is_err());
     }
 }
