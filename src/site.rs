@@ -16,7 +16,6 @@ mod xml;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use aws_smithy_types::body::SdkBody;
-use http_body_util::{BodyExt, Collected};
 use hyper::body::Incoming;
 use tokio::time::{sleep, timeout};
 
@@ -77,7 +76,7 @@ pub struct Wire {
     s3: s3::Sdk,
 }
 
-/// How often a throttled read is repeated: over some twelve seconds in all.
+/// How often a throttled read is repeated: over some ten seconds in all.
 const THROTTLED: u32 = 6;
 
 /// Refusals that newer credentials may turn into an answer.
@@ -143,15 +142,16 @@ impl Wire {
             if head.status.is_success() {
                 return Ok(body);
             }
-            let body = timeout(limit, body.collect()).await.ok().and_then(Result::ok).map(Collected::to_bytes);
+            let body = timeout(limit, net::whole(body)).await.ok().and_then(Result::ok);
             let reply = Reply { status: head.status, headers: head.headers, body: body.unwrap_or_default() };
             Err(self.asked(&ask.what).error_reply(&reply))
         })
         .await
     }
 
-    /// Reads something, at a growing distance as long as the server asks for fewer requests. A change is never sent
-    /// again by itself: whether it took effect is for the ledger to find out.
+    /// Reads something, at a growing distance as long as the server asks for fewer requests, and at no other failure.
+    /// A change is never sent again by itself: whether it took effect is for the ledger to find out. `Retry-After` is
+    /// left aside: MinIO says 60 seconds with every 503, whatever its load.
     pub(crate) async fn patient<T, F>(&self, attempt: impl Fn() -> F + Send + Sync) -> Result<T, Failure>
     where
         T: Send,
@@ -160,10 +160,7 @@ impl Wire {
         let mut pause = Duration::from_millis(200);
         for _ in 0..THROTTLED {
             match self.fresh(&attempt).await {
-                // The answer to a HEAD has no body that could say `SlowDown`.
-                Err(failure) if failure.class() == Some(Class::Throttled) || failure.status() == Some(503) => {
-                    sleep(pause).await;
-                }
+                Err(failure) if failure.class() == Some(Class::Throttled) => sleep(pause.mul_f64(spread())).await,
                 other => return other,
             }
             pause *= 2;
@@ -193,6 +190,15 @@ impl Wire {
         let credentials = if ask.signed { Some(self.keys.current()?) } else { None };
         ask.request(base, self.spec.path_style, &self.spec.region, credentials)
             .map_err(|why| self.asked(&ask.what).not_sendable(&why))
+    }
+}
+
+/// Between 0.5 and 1.0, so that readers who were refused together do not come back together.
+fn spread() -> f64 {
+    let mut byte = [0_u8; 1];
+    match getrandom::fill(&mut byte) {
+        Ok(()) => 0.5 + 0.5 * f64::from(byte[0]) / 255.0,
+        Err(_) => 1.0,
     }
 }
 

@@ -3,11 +3,11 @@
 //!
 //! | what came | class |
 //! | --- | --- |
-//! | nothing: no connection, TLS, broken in the middle | unreachable |
-//! | nothing in time; 504 | timed out |
+//! | nothing: no connection, TLS, broken in the middle, no end of it | unreachable |
+//! | nothing in time; 408, 499, 504 | timed out |
 //! | 429; any code `SlowDown…` | throttled |
 //! | 5xx without a code that says more (500 `InternalError`, 502, 503 of a proxy) | unreachable: it may have been done |
-//! | all else, also 5xx with a code of MinIO's own (`XMinio…`), 501 and 507 | refused: surely not done |
+//! | all else, also 3xx, 5xx with a code of MinIO's own (`XMinio…`), 501 and 507 | refused: surely not done |
 
 use std::{error::Error, time::Duration};
 
@@ -16,7 +16,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use serde::Deserialize;
 
 use super::{
-    net::{Reply, Silence},
+    net::{Reply, Silence, why_silent},
     xml::Element,
 };
 use crate::failure::{Class, Failure};
@@ -47,7 +47,7 @@ impl Asked<'_> {
     pub(crate) fn silence(self, silence: &Silence) -> Failure {
         let Self { alias, what } = self;
         let class = match silence {
-            Silence::NoConnection(_) | Silence::Tls(_) | Silence::Broken(_) => Class::Unreachable,
+            Silence::NoConnection(_) | Silence::Tls(_) | Silence::Broken(_) | Silence::TooLong => Class::Unreachable,
             Silence::TimedOut(_) => Class::TimedOut,
         };
         Failure::of(class, format!("site `{alias}` could not be asked to {what}: {silence}"))
@@ -59,7 +59,7 @@ impl Asked<'_> {
         let mut said = parse(&reply.body);
         said.code = said.code.or_else(|| header("x-minio-error-code"));
         said.message = said.message.or_else(|| header("x-minio-error-desc"));
-        self.error(reply.status.as_u16(), said)
+        self.error(reply.status.as_u16(), said.redirected(reply.status.as_u16(), reply.header("location")))
     }
 
     /// The answer leaves out what matters: there is no such bucket.
@@ -87,7 +87,10 @@ impl Asked<'_> {
     }
 
     /// The SDK's failures.
-    pub(crate) fn sdk<E: ProvideErrorMetadata>(self, error: &SdkError<E, HttpResponse>, limit: Duration) -> Failure {
+    pub(crate) fn sdk<E>(self, error: &SdkError<E, HttpResponse>, limit: Duration) -> Failure
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
         match error {
             SdkError::TimeoutError(_) => self.silence(&Silence::TimedOut(limit)),
             SdkError::DispatchFailure(e) => match e.as_connector_error().and_then(|e| silence_within(e)) {
@@ -102,11 +105,17 @@ impl Asked<'_> {
                     code: header("x-minio-error-code").or_else(|| e.err().code().map(str::to_owned)),
                     message: header("x-minio-error-desc").or_else(|| e.err().message().map(str::to_owned)),
                 };
-                self.error(raw.status().as_u16(), said)
+                let status = raw.status().as_u16();
+                self.error(status, said.redirected(status, raw.headers().get("location")))
             }
             SdkError::ResponseError(e) => match e.raw().status().as_u16() {
                 // It may have been done: the answer broke off, or is not this call's.
-                200..=299 => self.silence(&Silence::Broken("the answer cannot be read".into())),
+                200..=299 => self.silence(&match why_silent(error, false) {
+                    known @ (Silence::TooLong | Silence::TimedOut(_)) => known,
+                    Silence::NoConnection(_) | Silence::Tls(_) | Silence::Broken(_) => {
+                        Silence::Broken("the answer cannot be read".into())
+                    }
+                }),
                 status => self.error(status, Said::default()),
             },
             SdkError::ConstructionFailure(_) => self.not_sendable("it cannot be put into a request"),
@@ -145,12 +154,33 @@ impl Asked<'_> {
     }
 }
 
+impl Said {
+    /// With the place that a redirect names, without path and query: these may hold a signature.
+    fn redirected(mut self, status: u16, location: Option<&str>) -> Self {
+        let Some(location) = location.filter(|_| (300..=399).contains(&status)) else { return self };
+        let place = location.parse::<http::Uri>().ok().and_then(|uri| {
+            let scheme = uri.scheme_str().filter(|scheme| ["http", "https"].contains(scheme))?;
+            Some(format!(
+                "{scheme}://{}:{}",
+                uri.host()?,
+                uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 })
+            ))
+        });
+        let place = place.map_or_else(|| "another path".to_owned(), |place| format!("`{place}`"));
+        self.message = Some(format!(
+            "it sends us to {place}, where no credentials are taken; if that is the site itself, name it as the endpoint"
+        ));
+        self
+    }
+}
+
 fn class_of(status: u16, code: &str) -> Class {
     match status {
         429 => Class::Throttled,
         _ if code.starts_with("SlowDown") => Class::Throttled,
         501 | 507 => Class::Refused,
-        504 => Class::TimedOut,
+        // 499 is MinIO's word for a client that went away before it was done.
+        408 | 499 | 504 => Class::TimedOut,
         500..=599 if code.starts_with("XMinio") && !NOT_NOW.contains(&code) => Class::Refused,
         500..=599 => Class::Unreachable,
         _ => Class::Refused,
@@ -260,6 +290,9 @@ mod tests {
             (500, "InternalError", Class::Unreachable),
             (502, "", Class::Unreachable),
             (504, "", Class::TimedOut),
+            (408, "", Class::TimedOut),
+            (499, "ClientDisconnected", Class::TimedOut),
+            (307, "", Class::Refused),
             (501, "NotImplemented", Class::Refused),
             (507, "XMinioStorageFull", Class::Refused),
             (404, "NoSuchBucket", Class::Refused),
@@ -293,6 +326,18 @@ mod tests {
             failure.to_string().ends_with("HTTP 400: the server speaks https, and was asked by plain http"),
             "{failure}"
         );
+    }
+
+    #[test]
+    fn a_redirect_is_told_with_its_place_alone() {
+        let told = |location: &'static str| {
+            let mut reply = reply(307, "");
+            reply.headers.insert("location", HeaderValue::from_static(location));
+            ASKED.error_reply(&reply).to_string()
+        };
+        let text = told("https://u:p@other.example/bucket?X-Amz-Signature=0123");
+        assert!(text.contains("HTTP 307: it sends us to `https://other.example:443`, where no credentials"), "{text}");
+        assert!(told("/login?next=1").contains("to another path,"), "{}", told("/login?next=1"));
     }
 
     #[test]

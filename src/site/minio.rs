@@ -202,11 +202,15 @@ pub struct Usage {
 }
 
 impl<A: Access> Site<A> {
-    /// Asks both health calls; `Err` only when nothing answers at all.
+    /// Asks both health calls; `Err` only when nothing answers at all, or somebody else does: a redirect.
     pub async fn health(&self) -> Result<Health, Failure> {
         let ask = |call| Ask::unsigned(call, "tell its health");
         let (live, cluster) = (ask("/minio/health/live"), ask("/minio/health/cluster"));
-        let (live, cluster) = match tokio::join!(self.wire.reply(&live), self.wire.reply(&cluster)) {
+        let told = async |ask: &Ask| match self.wire.reply(ask).await {
+            Ok(reply) if reply.status.is_redirection() => Err(self.wire.asked(&ask.what).error_reply(&reply)),
+            other => other,
+        };
+        let (live, cluster) = match tokio::join!(told(&live), told(&cluster)) {
             (Err(failure), Err(_)) => return Err(failure),
             (live, cluster) => (live.ok(), cluster.ok()),
         };

@@ -1,4 +1,13 @@
-//! One HTTP stack for the SDK and for our own signed requests.
+//! One HTTP stack for the SDK and for our own signed requests. What it guarantees, whatever the network does:
+//!
+//! - **Nothing is sent twice.** The SDK's retries are off, and there are none here. The client under us takes another
+//!   connection only for a request of which no byte was written yet; a connection that dies later is told as broken.
+//!   Reads that the server throttled are repeated above ([`Wire::patient`](super::Wire)), changes never.
+//! - **Nothing waits for ever.** Connecting has its limit, and so has each request from its first byte to the last one
+//!   of the answer, however slowly they drip. Only the body of a trace may be silent.
+//! - **Nothing fills the memory.** A head of more than some 400 kB and a body of more than [`LONGEST`] are no answers.
+//! - **Nothing goes elsewhere.** A redirect is never followed: it would take the signature, and with it the right to
+//!   repeat the request, to whoever is named there.
 
 use std::{error::Error, fmt, io, sync::Arc, time::Duration};
 
@@ -14,8 +23,8 @@ use aws_smithy_runtime_api::{
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect},
@@ -31,6 +40,9 @@ use crate::failure::Failure;
 
 /// A server that was idle for longer may have dropped the connection, or answer late on it: a fresh one costs less.
 const IDLE: Duration = Duration::from_secs(5);
+
+/// No answer is longer, bytes. A page of 1,000 versions with all their metadata has some ten million.
+const LONGEST: usize = 64 << 20;
 
 /// The HTTP client of one site; cheap to clone.
 #[derive(Clone)]
@@ -64,6 +76,8 @@ pub(crate) enum Silence {
     Tls(String),
     /// The connection broke; what was asked may have been done.
     Broken(String),
+    /// The answer is no end of bytes; what was asked may have been done.
+    TooLong,
     TimedOut(Duration),
 }
 
@@ -72,24 +86,34 @@ impl fmt::Display for Silence {
         match self {
             Self::NoConnection(why) => f.write_str(why),
             Self::Broken(why) => write!(f, "the connection broke: {why}"),
+            Self::TooLong => write!(f, "its answer has more than {} MiB (is it MinIO?)", LONGEST >> 20),
             Self::TimedOut(after) => write!(f, "no answer within {after:?}"),
             Self::Tls(why) => {
                 write!(f, "TLS: {}", why.strip_prefix("unexpected error: ").unwrap_or(why))?;
-                if why.contains("InvalidContentType") {
-                    f.write_str(" (does the server speak plain http?)")
-                } else if why.contains("CaUsedAsEndEntity") {
-                    f.write_str(" (a self-signed certificate that calls itself a CA is never trusted: pin its SHA-256)")
-                } else if why.contains("UnknownIssuer") {
-                    f.write_str(" (name its issuer in a CA bundle, or pin its SHA-256)")
-                } else {
-                    Ok(())
-                }
+                let way_out = WAYS_OUT.iter().find(|(sign, _)| why.contains(sign));
+                way_out.map_or(Ok(()), |(_, way_out)| write!(f, " ({way_out})"))
             }
         }
     }
 }
 
 impl Error for Silence {}
+
+/// What helps against a failure of TLS, by a part of its text.
+const WAYS_OUT: [(&str, &str); 9] = [
+    ("InvalidContentType", "does the server speak plain http?"),
+    ("CaUsedAsEndEntity", "a self-signed certificate that calls itself a CA is never trusted: pin its SHA-256"),
+    ("UnknownIssuer", "name its issuer in a CA bundle, or pin its SHA-256"),
+    (
+        "BadSignature",
+        "its issuer has the name of one that is trusted, and another key: put the present one into the CA bundle",
+    ),
+    ("certificate expired", "renew it, and check this machine's clock"),
+    ("not valid yet", "check this machine's clock, and when it was issued"),
+    ("not valid for name", "name the site as its certificate does, or pin its SHA-256"),
+    ("is another one", "if it was renewed on purpose, pin the new one"),
+    ("handshake eof", "the server closed the connection: does it want a certificate of yours?"),
+];
 
 impl Net {
     pub(crate) fn new(spec: &SiteSpec) -> Result<Self, Failure> {
@@ -133,11 +157,19 @@ impl Net {
     pub(crate) async fn ask(&self, request: Request<SdkBody>, limit: Duration) -> Result<Reply, Silence> {
         let ask = async {
             let (head, body) = self.send(request).await?.into_parts();
-            let body = body.collect().await.map_err(|e| why_silent(&e, false))?.to_bytes();
-            Ok(Reply { status: head.status, headers: head.headers, body })
+            Ok(Reply { status: head.status, headers: head.headers, body: whole(body).await? })
         };
         timeout(limit, ask).await.unwrap_or(Err(Silence::TimedOut(limit)))
     }
+}
+
+/// Reads the whole body of an answer.
+pub(crate) async fn whole(body: Incoming) -> Result<Bytes, Silence> {
+    // What is too long by its own account is not begun.
+    if body.size_hint().lower() > LONGEST as u64 {
+        return Err(Silence::TooLong);
+    }
+    Ok(Limited::new(body, LONGEST).collect().await.map_err(|e| why_silent(&*e, false))?.to_bytes())
 }
 
 // The client and its connections have nothing to show, and requests have headers that must not be shown.
@@ -153,7 +185,7 @@ impl HttpConnector for Net {
         HttpConnectorFuture::new(async move {
             let request = request.try_into_http1x().map_err(|e| ConnectorError::user(e.into()))?;
             let response = net.send(request).await.map_err(|e| ConnectorError::other(e.into(), None))?;
-            HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
+            HttpResponse::try_from(response.map(|body| SdkBody::from_body_1_x(Limited::new(body, LONGEST))))
                 .map_err(|e| ConnectorError::other(e.into(), None))
         })
     }
@@ -166,16 +198,24 @@ impl HttpClient for Net {
 }
 
 /// The innermost cause is the one that tells; those around it say "client error" and the like.
-fn why_silent(error: &(dyn Error + 'static), connecting: bool) -> Silence {
+pub(super) fn why_silent(error: &(dyn Error + 'static), connecting: bool) -> Silence {
     let mut causes = vec![error];
     while let Some(next) = causes.last().and_then(|e| inner(*e)) {
         causes.push(next);
     }
-    let tls = causes.iter().any(|e| e.is::<rustls::Error>());
+    if let Some(silence) = causes.iter().find_map(|e| e.downcast_ref::<Silence>()) {
+        return silence.clone();
+    }
+    if causes.iter().any(|e| e.is::<LengthLimitError>()) {
+        return Silence::TooLong;
+    }
     let text = causes.last().map_or_else(String::new, ToString::to_string);
+    let tls = causes.iter().any(|e| e.is::<rustls::Error>()) || text == "tls handshake eof";
+    let no_http = causes.iter().filter_map(|e| e.downcast_ref::<hyper::Error>()).any(hyper::Error::is_parse);
     match (tls, connecting) {
         (true, _) => Silence::Tls(text),
         (false, true) => Silence::NoConnection(text),
+        (false, false) if no_http => Silence::Broken(format!("{text} (is it another protocol, or https?)")),
         (false, false) => Silence::Broken(text),
     }
 }
@@ -226,7 +266,10 @@ mod tests {
     #[test]
     fn tls_troubles_come_with_a_way_out() {
         let told = |why: &str| Silence::Tls(why.into()).to_string();
-        assert_eq!(told("unexpected error: it is another one"), "TLS: it is another one");
+        assert_eq!(told("unexpected error: bad record"), "TLS: bad record");
+        assert!(
+            told("unexpected error: it is another one").ends_with("if it was renewed on purpose, pin the new one)")
+        );
         assert!(told("invalid peer certificate: Other(CaUsedAsEndEntity)").ends_with("pin its SHA-256)"));
         assert!(told("invalid peer certificate: UnknownIssuer").contains("CA bundle"));
         assert!(told("received corrupt message of type InvalidContentType").contains("plain http"));
@@ -238,5 +281,7 @@ mod tests {
         assert!(matches!(why_silent(&tls, true), Silence::Tls(why) if why.contains("bad")));
         let broken = io::Error::from(io::ErrorKind::ConnectionReset);
         assert!(matches!(why_silent(&broken, false), Silence::Broken(_)));
+        let late = io::Error::other(Silence::TimedOut(Duration::from_secs(1)));
+        assert!(matches!(why_silent(&late, false), Silence::TimedOut(_)));
     }
 }

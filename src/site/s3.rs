@@ -27,7 +27,11 @@ use super::{
     listing::Listing,
     net::Net,
 };
-use crate::{failure::Failure, step::Access, types::BucketName};
+use crate::{
+    failure::{Class, Failure},
+    step::Access,
+    types::BucketName,
+};
 
 /// What a HEAD tells of one version.
 #[derive(Clone, Debug)]
@@ -192,8 +196,21 @@ impl Sdk {
 }
 
 /// The SDK's failure, as ours.
-fn failed<E: ProvideErrorMetadata>(wire: &Wire, what: &str, error: &SdkError<E, HttpResponse>) -> Failure {
+fn failed<E>(wire: &Wire, what: &str, error: &SdkError<E, HttpResponse>) -> Failure
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
     wire.asked(what).sdk(error, wire.request_timeout())
+}
+
+/// A failure of a HEAD, whose answer has no body that could say `SlowDown`: a 503 without a code is one.
+fn bodiless(failure: Failure) -> Failure {
+    match failure {
+        Failure::Call { what, code: None, status: Some(503), .. } => {
+            Failure::Call { class: Class::Throttled, what, code: None, status: Some(503) }
+        }
+        other => other,
+    }
 }
 
 /// `None` in place of a refusal with this code.
@@ -208,7 +225,7 @@ impl Wire {
     pub(crate) async fn bucket_exists(&self, bucket: &BucketName) -> Result<bool, Failure> {
         let what = format!("tell whether the bucket `{bucket}` exists");
         let asked = self.patient(|| async {
-            self.s3.0.head_bucket().bucket(bucket.as_str()).send().await.map_err(|e| failed(self, &what, &e))
+            self.s3.0.head_bucket().bucket(bucket.as_str()).send().await.map_err(|e| bodiless(failed(self, &what, &e)))
         });
         match asked.await {
             Ok(_) => Ok(true),
@@ -274,7 +291,7 @@ impl Wire {
                 Ok(found) => Ok(Some(head_of(found))),
                 Err(e) => match e.raw_response().and_then(|raw| gone(raw, version_id)) {
                     Some(marker) => Ok(Some(marker)),
-                    None => absent(failed(self, &what, &e)),
+                    None => absent(bodiless(failed(self, &what, &e))),
                 },
             }
         })

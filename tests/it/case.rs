@@ -159,7 +159,7 @@ impl Firedrill {
 
     /// The folder of the newest run; run ids sort by time.
     pub(crate) fn run_folder(&self) -> Option<PathBuf> {
-        newest_run(Path::new(&self.env["FIREDRILL_RUNS"]))
+        runs(Path::new(&self.env["FIREDRILL_RUNS"])).pop()
     }
 
     /// The newest run's id.
@@ -171,6 +171,11 @@ impl Firedrill {
     /// The lines of the newest run's journal; an unfinished last one is left out.
     pub(crate) fn journal(&self) -> Vec<Value> {
         self.run_folder().map(|folder| journal(&folder)).unwrap_or_default()
+    }
+
+    /// The lines of the journals of all its runs, one run after the other.
+    pub(crate) fn all_journals(&self) -> Vec<Value> {
+        runs(Path::new(&self.env["FIREDRILL_RUNS"])).iter().flat_map(|folder| journal(folder)).collect()
     }
 
     /// The events of that name in the newest run's journal.
@@ -260,6 +265,16 @@ impl Running {
         pair::signal(self.id(), name);
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().expect("a running firedrill").id()
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
     /// Kills it at once (SIGKILL) and gives back what it had said.
     pub(crate) fn kill(mut self) -> Outcome {
         let mut child = self.child.take().expect("a running firedrill");
@@ -291,7 +306,7 @@ impl Running {
         let end = Instant::now() + Duration::from_mins(3);
         loop {
             // Asked first, so that the last lines of a process that has just ended are read too.
-            let ended = self.child.as_mut().is_none_or(|child| !matches!(child.try_wait(), Ok(None)));
+            let ended = !self.runs();
             if let Some(line) = runs.journal().into_iter().find(&matches) {
                 return Some(line);
             }
@@ -327,9 +342,12 @@ pub(crate) fn journal(run: &Path) -> Vec<Value> {
     whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|why| panic!("{why}: {line}"))).collect()
 }
 
-fn newest_run(runs: &Path) -> Option<PathBuf> {
-    let entries = fs::read_dir(runs).ok()?.map(|entry| entry.expect("an entry").path());
-    entries.filter(|path| path.join("journal.jsonl").exists()).max()
+/// All runs, the oldest first.
+fn runs(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.expect("an entry").path());
+    let mut runs: Vec<_> = entries.filter(|path| path.join("journal.jsonl").exists()).collect();
+    runs.sort();
+    runs
 }
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -76,8 +76,31 @@ pub(crate) fn signed_with(
     path_and_query: &str,
     headers: &[(&'static str, &str)],
 ) -> (u16, String) {
-    let uri = format!("{}{path_and_query}", server.endpoint());
-    let identity = Credentials::new(&server.access_key, &server.secret_key, None, None, "tests").into();
+    let address = format!("127.0.0.1:{}", server.port);
+    send(&address, &server.access_key, &server.secret_key, method, path_and_query, headers)
+}
+
+/// The same as [`signed`] to any `host:port`.
+pub(crate) fn signed_at(
+    host: &str,
+    access_key: &str,
+    secret_key: &str,
+    method: &str,
+    path_and_query: &str,
+) -> (u16, String) {
+    send(host, access_key, secret_key, method, path_and_query, &[])
+}
+
+fn send(
+    host: &str,
+    access_key: &str,
+    secret_key: &str,
+    method: &str,
+    path_and_query: &str,
+    headers: &[(&'static str, &str)],
+) -> (u16, String) {
+    let uri = format!("http://{host}{path_and_query}");
+    let identity = Credentials::new(access_key, secret_key, None, None, "tests").into();
     let mut settings = SigningSettings::default();
     settings.percent_encoding_mode = PercentEncodingMode::Single;
     settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
@@ -91,12 +114,11 @@ pub(crate) fn signed_with(
         .build()
         .expect("signing parameters")
         .into();
-    let host = format!("127.0.0.1:{}", server.port);
-    let signable = SignableRequest::new(method, &uri, [("host", host.as_str())].into_iter(), SignableBody::Bytes(&[]))
+    let signable = SignableRequest::new(method, &uri, [("host", host)].into_iter(), SignableBody::Bytes(&[]))
         .expect("a request that can be signed");
     let (instructions, _) = sign(signable, &params).expect("a signature").into_parts();
     let mut request =
-        http::Request::builder().method(method).uri(&uri).header("host", &host).body(Full::<Bytes>::default()).unwrap();
+        http::Request::builder().method(method).uri(&uri).header("host", host).body(Full::<Bytes>::default()).unwrap();
     instructions.apply_to_request_http1x(&mut request);
     for (name, value) in headers {
         request.headers_mut().insert(*name, value.parse().expect("a header"));

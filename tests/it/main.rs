@@ -21,6 +21,9 @@ mod invalid;
 #[cfg(test)]
 mod link;
 #[cfg(test)]
+#[cfg(feature = "sandbox")]
+mod network;
+#[cfg(test)]
 mod outages;
 #[cfg(test)]
 mod pair;

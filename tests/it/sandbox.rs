@@ -23,13 +23,13 @@ use crate::{
 };
 
 /// A pair with a runtime of its own; gone when dropped.
-struct Sandbox {
-    pair: Pair,
+pub(crate) struct Sandbox {
+    pub(crate) pair: Pair,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Sandbox {
-    fn start(name: &str) -> Self {
+    pub(crate) fn start(name: &str) -> Self {
         Self::of(Scenario::named(name).expect("a scenario").expect("a readable scenario"))
     }
 
