@@ -211,9 +211,11 @@ pub(super) fn why_silent(error: &(dyn Error + 'static), connecting: bool) -> Sil
     }
     let text = causes.last().map_or_else(String::new, ToString::to_string);
     let tls = causes.iter().any(|e| e.is::<rustls::Error>()) || text == "tls handshake eof";
+    let late = causes.iter().filter_map(|e| e.downcast_ref::<io::Error>()).any(|e| e.kind() == io::ErrorKind::TimedOut);
     let no_http = causes.iter().filter_map(|e| e.downcast_ref::<hyper::Error>()).any(hyper::Error::is_parse);
     match (tls, connecting) {
         (true, _) => Silence::Tls(text),
+        (false, true) if late => Silence::NoConnection("it took no connection in time".to_owned()),
         (false, true) => Silence::NoConnection(text),
         (false, false) if no_http => Silence::Broken(format!("{text} (is it another protocol, or https?)")),
         (false, false) => Silence::Broken(text),

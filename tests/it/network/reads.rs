@@ -1,6 +1,8 @@
 //! A read that breaks, dries up or comes garbled: always an end, never a false answer.
 
 use std::{
+    net::TcpStream,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -11,8 +13,8 @@ use crate::{
     proxy::{Fault, How, On, Part, Point},
 };
 use firedrill::{
-    failure::Class,
-    site::{Site, SiteSpec, Wire},
+    failure::{Class, Failure},
+    site::{Site, SiteSpec, Wire, listing::Listing},
     step::Reads,
     types::BucketName,
 };
@@ -50,6 +52,24 @@ fn a_listing_that_breaks_off_is_never_green() {
 }
 
 #[test]
+fn a_server_that_takes_no_connections_is_given_up_in_time() {
+    let listener = block_on(async || {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        socket.listen(1).unwrap().into_std().unwrap()
+    });
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(100)) {
+        waiting.push(stream);
+        assert!(waiting.len() < 100, "it takes them all");
+    }
+    let scene = Scene::start("healthy");
+    let drill = scene.behind(&format!("http://{address}"), "timeouts: { connect: 1s, request: 20s }");
+    compare(drill).run().exit(5).says("it took no connection in time");
+}
+
+#[test]
 fn slow_and_jittery_links_are_no_trouble() {
     let scene = Scene::start("healthy");
     scene.source.fault(Fault::Slow(Part::Head, 200_000), On::matching(lists));
@@ -64,15 +84,15 @@ fn a_garbled_listing_is_never_green_over_other_data() {
     let scene = Scene::start("partial_loss");
     let wire = Wire::new(spec(&scene.source.endpoint(), &scene.sandbox.pair.source)).unwrap();
     let bucket = BucketName::try_from(BUCKET.to_owned()).unwrap();
-    let list = |from: &std::sync::Arc<Wire>| {
+    let list = |from: &Arc<Wire>| {
         block_on(async || {
-            let site: Site<Reads> = Site::reading(std::sync::Arc::clone(from));
-            let mut versions = site.versions(&bucket, firedrill::site::listing::Listing::default());
+            let site: Site<Reads> = Site::reading(Arc::clone(from));
+            let mut versions = site.versions(&bucket, Listing::default());
             let mut all = Vec::new();
             while let Some(version) = versions.next().await? {
                 all.push(version);
             }
-            Ok::<_, firedrill::failure::Failure>(all)
+            Ok::<_, Failure>(all)
         })
     };
     let whole = list(&wire).unwrap().len();

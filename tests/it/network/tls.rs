@@ -123,8 +123,8 @@ fn real_sites_are_recovered_over_tls_of_a_private_authority() {
     let front = |proxy: &Proxy| Front::start(&proxy.endpoint(), &certificate, Handshake::Whole);
     let (source, target) = (front(&link.source), front(&link.target));
     let entry = |front: &Front, server: &Server, trust: &str| {
-        let (endpoint, key, secret) = (front.endpoint(), &server.access_key, &server.secret_key);
-        format!("{{ endpoint: \"{endpoint}\", access_key: \"{key}\", secret_key: \"{secret}\", {trust} }}")
+        let (endpoint, key, secret) = (front.endpoint(), &server.access_key, server.alias);
+        format!("{{ endpoint: \"{endpoint}\", access_key: \"{key}\", secret_key: {{ env: {secret} }}, {trust} }}")
     };
     let pin = format!("pin: \"{}\"", certificate.fingerprint());
     let sites = format!(
@@ -132,7 +132,14 @@ fn real_sites_are_recovered_over_tls_of_a_private_authority() {
         entry(&source, &pair.source, "ca_bundle: ca.pem"),
         entry(&target, &pair.target, &pin)
     );
-    let run = link.recover(&["-i", "settle=20s"]).file("sites.yaml", &sites).file("ca.pem", &ours.pem());
+    // The source knows the target by another address.
+    let arn = format!("arn={}", link.arn);
+    let run = link
+        .recover(&["-i", "settle=20s", "-i", &arn])
+        .file("sites.yaml", &sites)
+        .file("ca.pem", &ours.pem())
+        .env(pair.source.alias, &pair.source.secret_key)
+        .env(pair.target.alias, &pair.target.secret_key);
     link.assert_rebuilt(run.run());
     assert_eq!(link.starts(), 1);
     assert!(source.accepted() > 0 && target.accepted() > 0);
