@@ -3,8 +3,8 @@
 //! - **Nothing is sent twice.** The SDK's retries are off, and there are none here. The client under us takes another
 //!   connection only for a request of which no byte was written yet; a connection that dies later is told as broken.
 //!   Reads that the server throttled are repeated above ([`Wire::patient`](super::Wire)), changes never.
-//! - **Nothing waits for ever.** Connecting has its limit, and so has each request from its first byte to the last one
-//!   of the answer, however slowly they drip. Only the body of a trace may be silent.
+//! - **Nothing waits for ever.** Connecting has its limit, and so has each request as a whole, to the last byte of its
+//!   answer, however slowly they drip. Only the body of a trace may be silent.
 //! - **Nothing fills the memory.** A head of more than some 400 kB and a body of more than [`LONGEST`] are no answers.
 //! - **Nothing goes elsewhere.** A redirect is never followed: it would take the signature, and with it the right to
 //!   repeat the request, to whoever is named there.

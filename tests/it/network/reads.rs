@@ -34,7 +34,11 @@ fn a_listing_that_breaks_off_is_never_green() {
                 for point in POINTS {
                     scene.source.clear();
                     scene.source.fault(Fault::Break(point, how), On::matching(lists));
-                    let outcome = compare(scene.firedrill("timeouts: { connect: 1s, request: 1s }")).run();
+                    let timeouts = match how {
+                        How::Close | How::Reset => "timeouts: { request: 20s }",
+                        How::Silence => "timeouts: { request: 1s }",
+                    };
+                    let outcome = compare(scene.firedrill(timeouts)).run();
                     assert_eq!(outcome.code, 5, "{point:?} {how:?}\n{}", outcome.stdout);
                     outcome.says(says(how)).says("site `src`");
                 }
@@ -44,7 +48,7 @@ fn a_listing_that_breaks_off_is_never_green() {
             scope.spawn(move || {
                 let scene = Scene::start("healthy");
                 scene.source.fault(Fault::Slow(part, 1), On::matching(lists));
-                let outcome = compare(scene.firedrill("timeouts: { connect: 1s, request: 1s }")).run();
+                let outcome = compare(scene.firedrill("timeouts: { request: 1s }")).run();
                 outcome.exit(5).says("no answer within 1s");
             });
         }
@@ -120,10 +124,6 @@ fn a_garbled_listing_is_never_green_over_other_data() {
 fn every_call_ends_in_time() {
     let scene = Scene::start("healthy");
     let bucket = BucketName::try_from(BUCKET.to_owned()).unwrap();
-    let quick = SiteSpec {
-        request_timeout: Duration::from_millis(200),
-        ..spec(&scene.source.endpoint(), &scene.sandbox.pair.source)
-    };
     let began = Instant::now();
     for (fault, class) in POINTS
         .map(|point| (Fault::Break(point, How::Silence), Class::TimedOut))
@@ -134,7 +134,11 @@ fn every_call_ends_in_time() {
     {
         scene.source.clear();
         scene.source.fault(fault.clone(), On::every());
-        let wire = Wire::new(quick.clone()).unwrap();
+        // Only what is never answered should be short of time.
+        let request_timeout =
+            if class == Class::TimedOut { Duration::from_millis(200) } else { Duration::from_secs(20) };
+        let site = spec(&scene.source.endpoint(), &scene.sandbox.pair.source);
+        let wire = Wire::new(SiteSpec { request_timeout, ..site }).unwrap();
         let failures = block_on(async || {
             let site: Site<Reads> = Site::reading(wire);
             let failures = tokio::join!(

@@ -77,7 +77,8 @@ fn only_a_certificate_that_is_trusted_gets_a_request() {
                 // Each has a proxy of its own behind it, to see what gets through.
                 let behind = Proxy::start(&scene.sandbox.pair.source.endpoint);
                 let front = Front::start(&behind.endpoint(), &case.certificate, case.handshake);
-                let more = format!("timeouts: {{ connect: 1s, request: 1s }}, {}", case.more);
+                let request = if case.handshake == Handshake::Silent { "1s" } else { "20s" };
+                let more = format!("timeouts: {{ request: {request} }}, {}", case.more);
                 let drill = scene.behind(&front.endpoint(), &more).file("ca.pem", &pem);
                 let outcome = compare(drill).run();
                 let Case { name, code, says, .. } = case;
