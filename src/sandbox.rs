@@ -104,6 +104,24 @@ pub async fn start(scenario: Scenario) -> io::Result<Pair> {
     Ok(Pair { scenario, source: first, target: second, servers: [source, target], _tasks: tasks })
 }
 
+impl Pair {
+    /// Takes a site away as its end does: connections break, and new ones are refused.
+    pub fn stop(&self, which: Which) {
+        self.server(which).stop();
+    }
+    /// Brings it back at its place, as a new process.
+    pub async fn start_again(&self, which: Which) -> io::Result<()> {
+        self.server(which).restart("Failed").await
+    }
+    fn server(&self, which: Which) -> &Server {
+        let [source, target] = &self.servers;
+        match which {
+            Which::Source => source,
+            Which::Target => target,
+        }
+    }
+}
+
 impl Drop for Pair {
     fn drop(&mut self) {
         self.servers.iter().for_each(Server::stop);

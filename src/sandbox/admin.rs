@@ -38,7 +38,7 @@ pub(super) fn health(call: &str) -> Answer {
 pub(super) async fn answer(site: &Arc<Site>, ask: &Ask, call: &str) -> Answer {
     let call = call.strip_prefix("v3/").unwrap_or("");
     let answer = match (&ask.method, call) {
-        (&Method::GET, "info") => Ok(info(site)),
+        (&Method::GET, "info") => Ok(info(site, ask.header("host"))),
         (&Method::GET, "accountinfo") => Ok(account(site)),
         (&Method::GET, "datausageinfo") => Ok(usage(site)),
         (&Method::GET, "list-remote-targets") if ask.has("bucket") && ask.has("type") => list_targets(site, ask),
@@ -56,7 +56,7 @@ pub(super) async fn answer(site: &Arc<Site>, ask: &Ask, call: &str) -> Answer {
         (&Method::GET, "trace") => Ok(trace(site)),
         (&Method::POST, "replication/diff") => diff(site, ask),
         // What it would show is kept in memory only; reading it on a real server loses it.
-        (&Method::GET, "replication/mrf") => Ok(Reply::ok().with("content-type", "text/plain; charset=utf-8")),
+        (&Method::GET, "replication/mrf") => Ok(Reply::ok()),
         _ => Err(Refused::new(
             426,
             "XMinioAdminVersionMismatch",
@@ -66,7 +66,8 @@ pub(super) async fn answer(site: &Arc<Site>, ask: &Ask, call: &str) -> Answer {
     answer.map_err(Refused::in_json)
 }
 
-fn info(site: &Site) -> Reply {
+/// A node alone calls itself what it was called.
+fn info(site: &Site, host: Option<&str>) -> Reply {
     let (uptime, kms) = {
         let now = site.now();
         let state = site.state();
@@ -76,12 +77,12 @@ fn info(site: &Site) -> Reply {
     let all = totals(store.buckets.values());
     let drives: Vec<Value> = (0..4).map(|n| json!({
         "endpoint": format!("/sandbox/disk{}", n + 1), "path": format!("/sandbox/disk{}", n + 1), "state": "ok",
-        "uuid": format!("{n}"), "totalspace": DRIVE, "usedspace": all.bytes, "availspace": DRIVE - all.bytes.min(DRIVE),
-        "metrics": {}, "local": true, "pool_index": 0, "set_index": 0, "disk_index": n,
+        "uuid": format!("{n}"), "major": 0, "minor": n, "totalspace": DRIVE, "usedspace": all.bytes,
+        "availspace": DRIVE - all.bytes.min(DRIVE), "metrics": {}, "used_inodes": all.versions, "free_inodes": DRIVE, "local": true, "pool_index": 0, "set_index": 0, "disk_index": n,
     })).collect();
     let kms =
         if kms { json!([{ "status": "online", "endpoint": "127.0.0.1" }]) } else { json!([{ "status": "disabled" }]) };
-    let address = site.address();
+    let address = host.unwrap_or_else(|| site.address());
     Reply::json(&json!({
         "mode": "online", "deploymentID": site.deployment, "buckets": { "count": store.buckets.len() },
         "objects": { "count": all.objects }, "versions": { "count": all.versions },
@@ -90,7 +91,14 @@ fn info(site: &Site) -> Reply {
         "backend": { "backendType": "Erasure", "onlineDisks": 4, "offlineDisks": 0, "standardSCParity": 2,
             "rrSCParity": 1, "totalSets": [1], "totalDrivesPerSet": [4] },
         "servers": [{ "state": "online", "endpoint": address, "uptime": uptime.max(0), "version": RELEASE,
-            "commitID": "sandbox", "network": { address: "online" }, "drives": drives, "poolNumber": 1 }],
+            "commitID": "sandbox", "network": { address: "online" }, "drives": drives, "poolNumber": 1, "poolNumbers": [1],
+            "mem_stats": { "Alloc": 0, "TotalAlloc": 0, "Mallocs": 0, "Frees": 0, "HeapAlloc": 0 }, "go_max_procs": 1,
+            "num_cpu": 1, "runtime_version": "sandbox", "gc_stats": { "last_gc": nanos(None), "num_gc": 0, "pause_total": 0,
+            "pause": [], "pause_end": [] }, "minio_env_vars": { "MINIO_ROOT_USER": "*** EXISTS, REDACTED ***" },
+            "edition": "", "is_leader": true, "ilm_expiry_in_progress": false }],
+        "pools": { "0": { "0": { "id": 0, "rawUsage": all.bytes, "rawCapacity": 4 * DRIVE, "usage": all.bytes,
+            "objectsCount": all.objects, "versionsCount": all.versions, "deleteMarkersCount": all.markers,
+            "healDisks": 0 } } },
     }))
 }
 
@@ -98,14 +106,16 @@ fn account(site: &Site) -> Reply {
     let store = site.store();
     let buckets: Vec<Value> = store.buckets.iter().map(|(name, bucket)| {
         let all = bucket.keys.totals();
-        json!({ "name": name, "size": all.bytes, "objects": all.objects, "details": {
+        json!({ "name": name, "size": all.bytes, "objects": all.objects, "objectHistogram": null,
+            "objectsVersionsHistogram": null, "details": {
             "versioning": bucket.versioning() == "Enabled", "versioningSuspended": bucket.versioning() == "Suspended",
             "locking": bucket.lock, "replication": !bucket.rules().is_empty(), "tags": null, "quota": quota(bucket.quota) },
             "prefixUsage": null, "created": bucket.created.to_string(), "access": { "read": true, "write": true } })
     }).collect();
     Reply::json(&json!({
         "AccountName": site.access_key,
-        "Server": { "Type": 2, "GatewayOnline": false, "StandardSCData": [2], "RRSCData": [3], "TotalSets": [1],
+        "Server": { "Type": 2, "GatewayOnline": false, "OnlineDisks": null, "OfflineDisks": null, "StandardSCData": [2],
+            "StandardSCParities": null, "RRSCData": [3], "RRSCParities": null, "TotalSets": [1],
             "DrivesPerSet": [4], "StandardSCParity": 2, "RRSCParity": 1 },
         "Policy": { "Version": "2012-10-17", "Statement": [
             { "Effect": "Allow", "Action": ["admin:*"] },
@@ -302,14 +312,18 @@ fn diff(site: &Site, ask: &Ask) -> Answer {
             text.push('\n');
         }
     }
-    Ok(Reply::ok().with("content-type", "text/plain; charset=utf-8").body(text))
+    let reply = Reply::ok();
+    Ok(if text.is_empty() { reply } else { reply.with("content-type", "text/plain; charset=utf-8").body(text) })
 }
 
 /// `replication-check`: proves that the target is there, and less than it seems.
 pub(super) async fn check_targets(site: &Site, ask: &Ask) -> Answer {
     let (targets, lock) = {
         let store = site.store();
-        let bucket = store.bucket(&ask.bucket)?;
+        let bucket = store.bucket(&ask.bucket).map_err(|_| {
+            let message = format!("Replication validation failed on target (Bucket not found: {})", ask.bucket);
+            Refused::new(400, "InvalidRequest", message)
+        })?;
         let rules = bucket.rules();
         if rules.is_empty() {
             let Refused { message, .. } = resync::no_rules();
@@ -321,12 +335,17 @@ pub(super) async fn check_targets(site: &Site, ask: &Ask) -> Answer {
     };
     for target in targets {
         resync::check(site, &target).await.map_err(|refused| match refused.status {
-            400 => Refused { json: false, ..refused },
-            _ => Refused::new(
-                404,
-                "RemoteDestinationNotFoundError",
-                format!("The remote destination bucket does not exist ({})", refused.message),
-            ),
+            400 => {
+                let message = format!("{} (target bucket {} is not versioned)", refused.message, target.bucket);
+                Refused { json: false, message, ..refused }
+            }
+            503 if refused.message.contains("dial tcp") => {
+                let Target { endpoint, bucket, .. } = &target;
+                let why = refused.message.rsplit_once("dial tcp ").map_or("", |(_, why)| why.trim_end_matches(')'));
+                let message = format!("(Head \"http://{endpoint}/{bucket}/\": dial tcp {why})");
+                no_destination(&message)
+            }
+            _ => no_destination(&format!("({})", refused.message)),
         })?;
         let say = super::peer::Say { query: vec![("object-lock", String::new())], ..super::peer::Say::default() };
         let locked = site.peer.ask(&target, say).await.is_ok_and(|heard| heard.status == 200);
@@ -334,7 +353,8 @@ pub(super) async fn check_targets(site: &Site, ask: &Ask) -> Answer {
             return Err(Refused::new(
                 400,
                 "ReplicationDestinationMissingLockError",
-                "The replication destination bucket does not have object locking enabled",
+                "The replication destination bucket does not have object locking enabled (Object Lock configuration does \
+                 not exist for this bucket)",
             ));
         }
     }
@@ -349,6 +369,9 @@ pub(super) fn metrics(site: &Site, ask: &Ask) -> Answer {
         return Err(resync::no_rules());
     }
     let none = json!({ "lastMinute": { "count": 0, "bytes": 0 }, "lastHour": { "count": 0, "bytes": 0 }, "totals": { "count": 0, "bytes": 0 } });
+    // What older releases told, and newer ones leave at nothing.
+    let old = json!({ "pendingReplicationSize": 0, "failedReplicationSize": 0, "pendingReplicationCount": 0,
+        "failedReplicationCount": 0 });
     // What is computed was sent before this process began.
     let versions = || bucket.keys.kept().map(|(_, version)| version);
     let (mut sum, mut stats) = ((0_u64, 0_u64), serde_json::Map::new());
@@ -356,27 +379,56 @@ pub(super) fn metrics(site: &Site, ask: &Ask) -> Answer {
         let sent = versions().filter(|v| v.replication.get(&target.arn) == Some(&"COMPLETED"));
         let (count, bytes) = sent.fold((0_u64, 0_u64), |(n, size), v| (n + 1, size + v.body.len() as u64));
         sum = (sum.0 + count, sum.1 + bytes);
-        stats.insert(
-            target.arn.clone(),
-            json!({ "completedReplicationSize": bytes, "replicaSize": 0, "failed": none,
-            "replicationCount": count, "limitInBits": target.bandwidth, "currentBandwidth": 0 }),
-        );
+        let mut told = json!({ "completedReplicationSize": bytes, "replicaSize": 0, "failed": none,
+            "replicationCount": count, "replicationLatency": { "UploadHistogram": [] },
+            "limitInBits": target.bandwidth, "currentBandwidth": 0 });
+        add(&mut told, &old);
+        stats.insert(target.arn.clone(), told);
     }
     let replicas = versions().filter(|v| v.replica);
     let (count, bytes) = replicas.fold((0_u64, 0_u64), |(n, size), v| (n + 1, size + v.body.len() as u64));
     let waiting = versions().filter(|v| v.replication.values().any(|s| *s == "PENDING")).count();
-    let queued = json!({ "count": waiting, "bytes": 0 });
-    let mut current = json!({ "completedReplicationSize": sum.1, "replicaSize": bytes, "failed": none,
-        "replicationCount": sum.0, "replicaCount": count, "queued": { "curr": queued, "avg": queued, "max": queued } });
+    let amount = json!({ "count": waiting, "bytes": 0 });
+    let queued = json!({ "curr": amount, "avg": amount, "max": amount });
+    let mut current = json!({});
     if !stats.is_empty() {
         current["Stats"] = stats.into();
     }
+    add(
+        &mut current,
+        &json!({ "completedReplicationSize": sum.1, "replicaSize": bytes, "failed": none,
+        "replicationCount": sum.0, "replicaCount": count, "queued": queued }),
+    );
+    add(&mut current, &old);
     if ask.query("replication-metrics") != Some("2") {
         return Ok(Reply::json(&current));
     }
     let uptime = site.now().as_second() - site.state().started.as_second();
-    Ok(Reply::json(&json!({ "uptime": uptime.max(0), "currStats": current,
-        "queueStats": { "nodes": [], "uptime": uptime.max(0) }, "proxyStats": {} })))
+    let uptime = uptime.max(0);
+    let rates = || {
+        let rate = json!({ "currRate": 0, "avgRate": 0, "peakRate": 0, "n": 0 });
+        json!({ "Large": rate, "Small": rate, "Total": rate })
+    };
+    let each: serde_json::Map<_, _> = bucket.targets.iter().map(|target| (target.arn.clone(), rates())).collect();
+    let node = json!({ "nodeName": site.address(), "uptime": uptime, "activeWorkers": { "curr": 0, "avg": 0, "max": 0 },
+        "transferSummary": rates(), "tgtTransferStats": each, "queueStats": queued,
+        "mrfStats": { "failedCount_last5min": 0, "droppedCount_since_uptime": 0, "droppedBytes_since_uptime": 0 } });
+    let calls = ["putTagging", "getTagging", "removeTagging", "get", "head"];
+    let proxied =
+        ["Total", "Failed"].iter().flat_map(|end| calls.map(|call| (format!("{call}Proxy{end}"), Value::from(0))));
+    Ok(Reply::json(&json!({ "uptime": uptime, "currStats": current,
+        "queueStats": { "nodes": [node], "uptime": uptime }, "proxyStats": proxied.collect::<serde_json::Map<_, _>>() })))
+}
+
+fn add(told: &mut Value, more: &Value) {
+    for (name, value) in more.as_object().into_iter().flatten() {
+        told[name] = value.clone();
+    }
+}
+
+fn no_destination(why: &str) -> Refused {
+    let message = format!("The remote destination bucket does not exist {why}");
+    Refused::new(404, "RemoteDestinationNotFoundError", message)
 }
 
 fn bad_json() -> Refused {

@@ -1,10 +1,11 @@
 //! What belongs to a version besides its bytes: tags, locks, encryption; its own, or its bucket's default.
 
 use super::{
+    objects::until,
     rules::Reason,
     site::{Cause, Site},
     store::{Bucket, Version},
-    wire::{Answer, Ask, DECLARATION, Refused, Reply, element, millis},
+    wire::{Answer, Ask, DECLARATION, NAMESPACE, Refused, Reply, element, millis},
     xml::Element,
 };
 
@@ -21,10 +22,18 @@ pub(super) fn attribute(site: &Site, ask: &Ask, name: &str) -> Answer {
             "The specified method is not allowed against this resource.",
         ));
     }
+    if name != "tagging" && !bucket.lock {
+        return Err(Refused::new(400, "InvalidRequest", "Bucket is missing ObjectLockConfiguration"));
+    }
     let rules = bucket.rules();
     let version = bucket.find_mut(&ask.key, &id).ok_or_else(Refused::no_version)?;
     if ask.method == http::Method::GET {
-        return read_attribute(version, name);
+        let reply = read_attribute(version, name)?;
+        return Ok(if name == "tagging" && ask.version().is_some() && id != "null" {
+            reply.with("x-amz-version-id", id)
+        } else {
+            reply
+        });
     }
     if ask.method == http::Method::DELETE {
         version.tags.clear();
@@ -37,7 +46,7 @@ pub(super) fn attribute(site: &Site, ask: &Ask, name: &str) -> Answer {
         match name {
             "retention" => {
                 set("x-amz-object-lock-mode", root.text(&["Mode"]));
-                set("x-amz-object-lock-retain-until-date", root.text(&["RetainUntilDate"]));
+                set("x-amz-object-lock-retain-until-date", &until(root.text(&["RetainUntilDate"])));
             }
             "legal-hold" => set("x-amz-object-lock-legal-hold", root.text(&["Status"])),
             _ => version.tags = tags_of(&root),
@@ -47,7 +56,8 @@ pub(super) fn attribute(site: &Site, ask: &Ask, name: &str) -> Answer {
     version.replication.extend(arns.iter().map(|arn| (arn.clone(), "PENDING")));
     drop(store);
     site.queue(&ask.bucket, &ask.key, &id, &arns, Cause::Written);
-    Ok(Reply::new(if ask.method == http::Method::DELETE { 204 } else { 200 }).with("x-amz-version-id", id))
+    let reply = Reply::new(if ask.method == http::Method::DELETE { 204 } else { 200 });
+    Ok(if name == "tagging" && id != "null" { reply.with("x-amz-version-id", id) } else { reply })
 }
 
 fn read_attribute(version: &Version, name: &str) -> Answer {
@@ -64,19 +74,21 @@ fn read_attribute(version: &Version, name: &str) -> Answer {
         "retention" => {
             let (mode, until) = (header("x-amz-object-lock-mode"), header("x-amz-object-lock-retain-until-date"));
             Ok(Reply::xml(format!(
-                "<Retention>{}{}</Retention>",
+                "{DECLARATION}<Retention {NAMESPACE}>{}{}</Retention>",
                 element("Mode", mode),
                 element("RetainUntilDate", until)
             )))
         }
         "legal-hold" if header("x-amz-object-lock-legal-hold").is_empty() => Err(none()),
         "legal-hold" => Ok(Reply::xml(format!(
-            "<LegalHold>{}</LegalHold>",
+            "{DECLARATION}<LegalHold {NAMESPACE}>{}</LegalHold>",
             element("Status", header("x-amz-object-lock-legal-hold"))
         ))),
         _ => {
-            let tags: String = version
-                .tags
+            // Kept as they came, and told in the order of their keys.
+            let mut tags = version.tags.clone();
+            tags.sort();
+            let tags: String = tags
                 .iter()
                 .map(|(key, value)| format!("<Tag>{}{}</Tag>", element("Key", key), element("Value", value)))
                 .collect();
@@ -101,7 +113,7 @@ pub(super) fn retain(site: &Site, bucket: &Bucket, version: &mut Version) {
 }
 
 /// The bucket's default encryption; a key that the site lacks refuses the write.
-pub(super) fn encrypt(site: &Site, bucket: &Bucket, version: &mut Version) -> Result<(), Refused> {
+pub(super) fn encrypt(site: &Site, bucket: &Bucket, version: &mut Version, new: bool) -> Result<(), Refused> {
     const KEY: &str = "x-amz-server-side-encryption-aws-kms-key-id";
     const ALGORITHM: &str = "x-amz-server-side-encryption";
     if let (None, Some(root)) = (version.header(ALGORITHM), bucket.document("encryption")) {
@@ -126,11 +138,17 @@ pub(super) fn encrypt(site: &Site, bucket: &Bucket, version: &mut Version) -> Re
             ));
         }
         version.headers.insert(KEY.to_owned(), key);
+        if new && version.parts.is_empty() {
+            // Of what the key encrypted, which is other bytes each time.
+            version.etag = hex::encode(super::wire::random::<16>());
+        }
     }
     Ok(())
 }
 
-fn tags_of(root: &Element) -> Vec<(String, String)> {
+pub(super) fn tags_of(root: &Element) -> Vec<(String, String)> {
     let all = root.at(&["TagSet"]).into_iter().flat_map(|set| set.all("Tag"));
-    all.map(|tag| (tag.text(&["Key"]).to_owned(), tag.text(&["Value"]).to_owned())).collect()
+    let mut all: Vec<_> = all.map(|tag| (tag.text(&["Key"]).to_owned(), tag.text(&["Value"]).to_owned())).collect();
+    all.sort();
+    all
 }

@@ -3,11 +3,12 @@
 use http::Method;
 
 use super::{
+    attributes,
     objects::remove,
     rules,
     site::Site,
     store::Bucket,
-    wire::{Answer, Ask, DECLARATION, Refused, Reply, element},
+    wire::{Answer, Ask, DECLARATION, NAMESPACE, Refused, Reply, element},
     xml::Element,
 };
 
@@ -67,7 +68,9 @@ fn read(site: &Site, ask: &Ask, document: &Document) -> Answer {
     match (bucket.documents.get(document.name), document.name) {
         (Some(text), "policy") => Ok(Reply::ok().with("content-type", "application/json").body(text.clone())),
         (Some(text), _) => Ok(Reply::xml(text.clone())),
-        (None, "versioning") => Ok(Reply::xml("<VersioningConfiguration></VersioningConfiguration>")),
+        (None, "versioning") => Ok(Reply::xml(
+            "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"></VersioningConfiguration>",
+        )),
         (None, "notification") => Ok(Reply::xml(
             "<NotificationConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"></NotificationConfiguration>",
         )),
@@ -107,6 +110,8 @@ fn write(site: &Site, ask: &Ask, document: &Document) -> Answer {
     }
     let kept = match document.name {
         "replication" => rules::document(&root),
+        "tagging" => tagging(&root),
+        "encryption" => encryption(&root),
         _ => without_header(&text),
     };
     bucket.documents.insert(document.name.to_owned(), kept);
@@ -117,16 +122,16 @@ fn versioning_fits(bucket: &Bucket, root: &Element) -> Result<(), Refused> {
     let suspends = root.text(&["Status"]) != "Enabled";
     if suspends && bucket.lock {
         return Err(Refused::new(
-            409,
+            400,
             "InvalidBucketState",
-            "An Object Lock configuration is present on this bucket, so the versioning state cannot be changed.",
+            "An Object Lock configuration is present on this bucket, versioning cannot be suspended.",
         ));
     }
     if suspends && !bucket.rules().is_empty() {
         return Err(Refused::new(
-            409,
+            400,
             "InvalidBucketState",
-            "A replication configuration is present on this bucket, so bucket wide versioning cannot be suspended.",
+            "A replication configuration is present on this bucket, bucket wide versioning cannot be suspended.",
         ));
     }
     Ok(())
@@ -153,8 +158,30 @@ fn clear(site: &Site, ask: &Ask, document: &Document) -> Answer {
     bucket.documents.remove(document.name);
     if document.name == "replication" {
         bucket.targets.clear();
+        return Ok(Reply::ok());
     }
     Ok(Reply::new(204))
+}
+
+/// Tags as the server writes them, in the order of their keys.
+fn tagging(root: &Element) -> String {
+    let tags: String = attributes::tags_of(root)
+        .iter()
+        .map(|(key, value)| format!("<Tag>{}{}</Tag>", element("Key", key), element("Value", value)))
+        .collect();
+    format!("<Tagging><TagSet>{tags}</TagSet></Tagging>")
+}
+
+/// A default encryption as the server writes it.
+fn encryption(root: &Element) -> String {
+    let default = |name| root.text(&["Rule", "ApplyServerSideEncryptionByDefault", name]);
+    let key = Some(default("KMSMasterKeyID")).filter(|key| !key.is_empty()).map(|key| element("KMSMasterKeyID", key));
+    format!(
+        "<ServerSideEncryptionConfiguration {NAMESPACE}><Rule><ApplyServerSideEncryptionByDefault>{}{}\
+         </ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>",
+        element("SSEAlgorithm", default("SSEAlgorithm")),
+        key.unwrap_or_default()
+    )
 }
 
 /// The server keeps no XML declaration.
@@ -184,7 +211,7 @@ pub(super) fn create(site: &Site, ask: &Ask) -> Answer {
 
 pub(super) fn exists(site: &Site, ask: &Ask) -> Answer {
     site.store().bucket(&ask.bucket)?;
-    Ok(Reply::ok().with("content-type", "application/xml"))
+    Ok(Reply::ok().with("content-type", "application/xml").with("content-length", "0"))
 }
 
 pub(super) fn location(site: &Site, ask: &Ask) -> Answer {

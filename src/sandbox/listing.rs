@@ -7,12 +7,11 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use super::{
     site::Site,
     store::{Bucket, Version},
-    wire::{Answer, Ask, DECLARATION, Refused, Reply, element, millis, query_text},
+    wire::{Answer, Ask, DECLARATION, NAMESPACE, Refused, Reply, element, millis, query_text},
 };
 
 const OWNER: &str = "<Owner><ID>02d6176db174dc93cb1b899f7c6078f08654445fe8cf1b6ce98d8855f66bdbf4</ID>\
                      <DisplayName>minio</DisplayName></Owner>";
-const NAMESPACE: &str = "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"";
 /// Nothing makes a page longer.
 const PAGE: usize = 1000;
 
@@ -157,6 +156,9 @@ pub(super) fn objects(site: &Site, ask: &Ask, second: bool) -> Answer {
             if more {
                 let token = BASE64_STANDARD.encode(format!("{last}[minio_cache:v2,return:]"));
                 answer += &element("NextContinuationToken", &token);
+            }
+            if let Some(start) = ask.query("start-after").filter(|start| !start.is_empty()) {
+                answer += &page.element("StartAfter", start);
             }
             answer += &format!("<KeyCount>{count}</KeyCount>");
         }

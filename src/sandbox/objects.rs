@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::HeaderMap;
 use jiff::Timestamp;
@@ -12,7 +13,7 @@ use super::{
     rules::Reason,
     site::{Cause, Site},
     store::Version,
-    wire::{Answer, Ask, DECLARATION, Refused, Reply, http_date, millis},
+    wire::{Answer, Ask, DECLARATION, NAMESPACE, Refused, Reply, http_date, millis},
 };
 
 /// Headers that belong to an object, besides `x-amz-meta-…` and `x-amz-checksum-…`.
@@ -37,13 +38,38 @@ pub(super) fn put(site: &Site, ask: &Ask) -> Answer {
         return copy(site, ask, from);
     }
     let body = ask.body.clone();
-    let etag = ask
-        .header("x-minio-source-etag")
-        .map_or_else(|| hex::encode(Md5::digest(&body)), |e| e.trim_matches('"').to_owned());
+    let digest = Md5::digest(&body);
+    if ask.header("content-md5").is_some_and(|given| given != BASE64_STANDARD.encode(digest)) {
+        let message = "The Content-Md5 you specified did not match what we received.";
+        return Err(Refused::new(400, "BadDigest", message));
+    }
+    may_replace(site, ask)?;
+    let etag =
+        ask.header("x-minio-source-etag").map_or_else(|| hex::encode(digest), |e| e.trim_matches('"').to_owned());
     let mut version = Version::object(String::new(), site.now(), body, etag);
     version.headers = kept(&ask.headers);
     version.tags = query_pairs(ask.header("x-amz-tagging").unwrap_or_default());
     store(site, ask, version)
+}
+
+/// What a writer asked of the version that is there.
+fn may_replace(site: &Site, ask: &Ask) -> Result<(), Refused> {
+    let Some(unwanted) = ask.header("if-none-match") else { return Ok(()) };
+    let store = site.store();
+    match store.bucket(&ask.bucket)?.find(&ask.key, None) {
+        Ok(there) if !there.marker && (unwanted == "*" || unwanted.trim_matches('"') == there.etag) => {
+            let Refused { headers, .. } = precondition_failed(&there);
+            let headers = headers.into_iter().filter(|(name, _)| matches!(*name, "etag" | "last-modified")).collect();
+            Err(Refused { headers, ..precondition_failed(&there) })
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+fn precondition_failed(there: &Version) -> Refused {
+    let message = "At least one of the pre-conditions you specified did not hold";
+    let described = described_by(there).into_iter();
+    described.fold(Refused::new(412, "PreconditionFailed", message), |refused, (name, value)| refused.with(name, value))
 }
 
 /// Puts a finished version into its place, as new or as a replica, and queues it for replication.
@@ -54,7 +80,7 @@ pub(super) fn store(site: &Site, ask: &Ask, mut version: Version) -> Answer {
     if bucket.quota > 0 && bucket.keys.totals().bytes + version.body.len() as u64 > bucket.quota {
         return Err(Refused::new(400, "XMinioAdminBucketQuotaExceeded", "Bucket quota exceeded"));
     }
-    encrypt(site, bucket, &mut version)?;
+    encrypt(site, bucket, &mut version, !ask.is_replica())?;
     if ask.is_replica() {
         as_replica(ask, &mut version)?;
         let there = bucket.find(&ask.key, Some(&version.id)).ok();
@@ -72,7 +98,9 @@ pub(super) fn store(site: &Site, ask: &Ask, mut version: Version) -> Answer {
         version.id = bucket.new_id(&ask.key);
         retain(site, bucket, &mut version);
     }
-    let reply = described(Reply::ok(), &version).with("etag", format!("\"{}\"", version.etag));
+    let checksums = version.headers.iter().filter(|(name, _)| name.starts_with("x-amz-checksum-"));
+    let reply = checksums.fold(described(Reply::ok(), &version), |reply, (name, value)| reply.with(name, value));
+    let reply = reply.with("etag", format!("\"{}\"", version.etag));
     let id = version.id.clone();
     let arns = if bucket.versioned(&ask.key) {
         bucket.rules().targets(&ask.key, &version, Reason::Written)
@@ -105,7 +133,7 @@ fn copy(site: &Site, ask: &Ask, from: &str) -> Answer {
     let facts =
         format!("<LastModified>{}</LastModified><ETag>&#34;{}&#34;</ETag>", millis(version.modified), version.etag);
     let Reply { headers, .. } = store(site, ask, version)?;
-    let mut reply = Reply::xml(format!("{DECLARATION}<CopyObjectResult>{facts}</CopyObjectResult>"));
+    let mut reply = Reply::xml(format!("{DECLARATION}<CopyObjectResult {NAMESPACE}>{facts}</CopyObjectResult>"));
     reply.headers.extend(headers);
     Ok(reply)
 }
@@ -115,6 +143,9 @@ pub(super) fn get(site: &Site, ask: &Ask) -> Answer {
     let store = site.store();
     let bucket = store.bucket(&ask.bucket)?;
     let version = bucket.find(&ask.key, ask.version())?;
+    if version.purge.is_some() && ask.method != http::Method::HEAD {
+        return Err(Refused::no_version());
+    }
     if let Some(purge) = version.purge {
         let refused =
             Refused::new(405, "MethodNotAllowed", "The specified method is not allowed against this resource.");
@@ -127,15 +158,11 @@ pub(super) fn get(site: &Site, ask: &Ask) -> Answer {
         };
         let mut refused = Refused::new(status, code, message)
             .with("x-amz-delete-marker", "true")
-            .with("x-amz-version-id", &version.id)
-            .with("last-modified", http_date(version.modified));
+            .with("x-amz-version-id", &version.id);
         if let Some(status) = version.status() {
             refused = refused.with("x-minio-replication-deletemarker-status", status);
         }
         return Err(refused);
-    }
-    if !version.parts.is_empty() && ask.query("partNumber").is_some() {
-        return Err(Refused::new(501, "NotImplemented", "The sandbox does not read single parts"));
     }
     let reply = described(Reply::ok(), &version)
         .with("etag", format!("\"{}\"", version.etag))
@@ -149,27 +176,42 @@ pub(super) fn get(site: &Site, ask: &Ask) -> Answer {
     };
     for (name, value) in &version.headers {
         let checksum = name.starts_with("x-amz-checksum-");
-        if !checksum || ask.header("x-amz-checksum-mode").is_some_and(|mode| mode.eq_ignore_ascii_case("enabled")) {
+        // That of the whole says nothing about a part.
+        let wanted = ask.header("range").is_none()
+            && ask.header("x-amz-checksum-mode").is_some_and(|mode| mode.eq_ignore_ascii_case("enabled"));
+        if !checksum || wanted {
             let kms = name == "x-amz-server-side-encryption-aws-kms-key-id" && !value.starts_with("arn:");
             reply = reply.with(name, if kms { format!("arn:aws:kms:{value}") } else { value.clone() });
         }
     }
     let quoted = format!("\"{}\"", version.etag);
     if ask.header("if-match").is_some_and(|wanted| wanted != quoted && wanted != version.etag) {
-        return Err(Refused::new(
-            412,
-            "PreconditionFailed",
-            "At least one of the pre-conditions you specified did not hold",
-        ));
+        return Err(precondition_failed(&version));
     }
-    if ask.header("if-none-match").is_some_and(|known| known == quoted) {
-        return Ok(Reply { body: s3s::Body::empty(), status: http::StatusCode::NOT_MODIFIED, ..reply });
+    if ask.header("if-none-match").is_some_and(|known| known == quoted || known == version.etag) {
+        let described = described_by(&version).into_iter();
+        return Ok(described.fold(Reply::new(304), |reply, (name, value)| reply.with(name, value)));
     }
     let whole = version.body.len();
-    let (from, to) = match ask.header("range").map(|range| span(range, whole)) {
+    let part = ask.query("partNumber").and_then(|number| number.parse::<usize>().ok());
+    if part.is_some() && !version.parts.is_empty() {
+        reply = reply.with("x-amz-mp-parts-count", version.parts.len().to_string());
+    }
+    let asked = match part {
+        Some(number) => Some(part_span(&version, number)),
+        None => ask.header("range").map(|range| span(range, whole)),
+    };
+    let (from, to) = match asked {
         None => (0, whole),
         Some(Some(span)) => span,
-        Some(None) => return Err(Refused::new(416, "InvalidRange", "The requested range is not satisfiable")),
+        Some(None) => {
+            let asked = ask.header("range").unwrap_or_default().trim_start_matches("bytes=");
+            // An open end is written so.
+            let asked = if asked.ends_with('-') { format!("{asked}-1") } else { asked.to_owned() };
+            let message = format!("The requested range 'bytes={asked}' is not satisfiable");
+            let more = vec![("ActualObjectSize", whole.to_string()), ("RangeRequested", asked)];
+            return Err(Refused { more, ..Refused::new(416, "InvalidRange", message) });
+        }
     };
     if (from, to) != (0, whole) {
         reply = reply.with("content-range", format!("bytes {from}-{}/{whole}", to - 1));
@@ -182,14 +224,11 @@ pub(super) fn get(site: &Site, ask: &Ask) -> Answer {
 pub(super) fn delete(site: &Site, ask: &Ask) -> Answer {
     let bypass = ask.header("x-amz-bypass-governance-retention") == Some("true");
     let deleted = remove(site, ask, &ask.key, ask.version(), bypass)?;
-    let mut reply = Reply::new(204);
-    if deleted.marker {
-        reply = reply.with("x-amz-delete-marker", "true");
-    }
-    Ok(match deleted.id {
-        Some(id) => reply.with("x-amz-version-id", id),
-        None => reply,
-    })
+    let reply = Reply::new(204);
+    // Of a `null` version nothing is told.
+    let Some(id) = deleted.id.filter(|id| deleted.made && id != "null") else { return Ok(reply) };
+    let reply = reply.with("x-amz-version-id", id);
+    Ok(if deleted.marker { reply.with("x-amz-delete-marker", "true") } else { reply })
 }
 
 /// What became of one key in a list of deletes.
@@ -197,6 +236,8 @@ pub(super) struct Deleted {
     /// The version removed, or the marker made.
     pub id: Option<String>,
     pub marker: bool,
+    /// False for the marker of a key that is not there.
+    pub made: bool,
 }
 
 pub(super) fn remove(site: &Site, ask: &Ask, key: &str, id: Option<&str>, bypass: bool) -> Result<Deleted, Refused> {
@@ -212,9 +253,17 @@ pub(super) fn remove(site: &Site, ask: &Ask, key: &str, id: Option<&str>, bypass
             // A delete without a version hides the key below a marker.
             if bucket.versioning().is_empty() || !bucket.versioned(key) && bucket.versioning() == "Enabled" {
                 bucket.remove(key, "null");
-                return Ok(Deleted { id: None, marker: false });
+                return Ok(Deleted { id: None, marker: false, made: true });
             }
             let id = other.map_or_else(|| bucket.new_id(key), str::to_owned);
+            match bucket.find(key, None) {
+                Ok(latest) if latest.marker && !replica => {
+                    return Ok(Deleted { id: Some(latest.id.clone()), marker: true, made: true });
+                }
+                // Nothing to hide: told in a list of deletes, and never made.
+                Err(_) if !replica => return Ok(Deleted { id: Some(id), marker: true, made: false }),
+                Ok(_) | Err(_) => {}
+            }
             let mut marker = Version::marker(id.clone(), now);
             let arns = if replica {
                 as_replica(ask, &mut marker)?;
@@ -227,10 +276,10 @@ pub(super) fn remove(site: &Site, ask: &Ask, key: &str, id: Option<&str>, bypass
             bucket.insert(key, marker);
             drop(store);
             site.queue(&ask.bucket, key, &id, &arns, Cause::Written);
-            return Ok(Deleted { id: Some(id), marker: true });
+            return Ok(Deleted { id: Some(id), marker: true, made: true });
         }
     };
-    let Some(version) = bucket.find_mut(key, &id) else { return Ok(Deleted { id: Some(id), marker: false }) };
+    let Some(version) = bucket.find_mut(key, &id) else { return Ok(Deleted { id: None, marker: false, made: true }) };
     if version.locked(now, bypass) {
         return Err(Refused::new(400, "InvalidRequest", "Object is WORM protected and cannot be overwritten"));
     }
@@ -243,7 +292,7 @@ pub(super) fn remove(site: &Site, ask: &Ask, key: &str, id: Option<&str>, bypass
     }
     drop(store);
     site.queue(&ask.bucket, key, &id, &arns, Cause::Purged);
-    Ok(Deleted { id: Some(id), marker })
+    Ok(Deleted { id: Some(id), marker, made: true })
 }
 
 /// Id and time as the other site has them.
@@ -255,6 +304,11 @@ fn as_replica(ask: &Ask, version: &mut Version) -> Result<(), Refused> {
         version.modified = at.parse::<Timestamp>().map_err(|_| wrong())?;
     }
     Ok(())
+}
+
+/// The end of a retention as the server keeps it.
+pub(super) fn until(date: &str) -> String {
+    date.parse().map_or_else(|_| date.to_owned(), millis)
 }
 
 fn same_headers(one: &Version, other: &Version) -> bool {
@@ -280,8 +334,26 @@ pub(super) fn kept(headers: &HeaderMap) -> BTreeMap<String, String> {
             all.insert("content-encoding".to_owned(), kept.join(","));
         }
     }
-    all.entry("content-type".to_owned()).or_insert_with(|| "application/octet-stream".to_owned());
+    if all.keys().any(|name| name.starts_with("x-amz-checksum-")) {
+        all.entry("x-amz-checksum-type".to_owned()).or_insert_with(|| "FULL_OBJECT".to_owned());
+    }
+    all.entry("content-type".to_owned()).or_insert_with(|| "binary/octet-stream".to_owned());
+    if let Some(date) = all.get_mut("x-amz-object-lock-retain-until-date") {
+        *date = until(date);
+    }
     all
+}
+
+/// What an answer that withholds the object still says of it.
+fn described_by(version: &Version) -> Vec<(&'static str, String)> {
+    let mut described = vec![("etag", format!("\"{}\"", version.etag)), ("last-modified", http_date(version.modified))];
+    if version.id != "null" {
+        described.push(("x-amz-version-id", version.id.clone()));
+    }
+    for name in ["cache-control", "expires"] {
+        described.extend(version.header(name).map(|value| (name, value.to_owned())));
+    }
+    described
 }
 
 fn described(reply: Reply, version: &Version) -> Reply {
@@ -291,6 +363,16 @@ fn described(reply: Reply, version: &Version) -> Reply {
 pub(super) fn query_pairs(text: &str) -> Vec<(String, String)> {
     let ask = Ask::new(http::Method::GET, "/", text, HeaderMap::new(), Bytes::new());
     ask.map(|ask| ask.query).unwrap_or_default()
+}
+
+/// Where one part of an object lies; what was not uploaded in parts is its only part.
+fn part_span(version: &Version, number: usize) -> Option<(usize, usize)> {
+    let before = number.checked_sub(1)?;
+    if version.parts.is_empty() {
+        return (before == 0).then_some((0, version.body.len()));
+    }
+    let from = version.parts.iter().take(before).sum();
+    Some((from, from + version.parts.get(before)?))
 }
 
 /// `bytes=a-b`, `bytes=a-`, `bytes=-n` as a half-open span.

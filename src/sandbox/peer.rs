@@ -23,7 +23,7 @@ use tokio::time::timeout;
 use super::targets::Target;
 
 const STRICT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-const PATH: &AsciiSet = &STRICT.remove(b'/');
+pub(super) const PATH: &AsciiSet = &STRICT.remove(b'/');
 /// A site that does not answer for this long is offline.
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -115,6 +115,14 @@ pub(super) async fn start(site: &Arc<Site>, ask: &Ask, progress: &mpsc::Unbounde
                 "No matching ExistingObjects rule enabled",
             ));
         }
+        if !arn.is_empty() && !rules.resyncs(&arn) {
+            let message = format!(
+                "400 BadRequest (Invalid arguments provided for {}/: (Remote target ARN {arn} missing or ineligible for \
+                 replication resync))",
+                ask.bucket
+            );
+            return Err(bad_request(&message).in_json());
+        }
         bucket.targets.iter().find(|target| target.arn == arn).cloned()
     };
     let now = site.now();
@@ -141,7 +149,11 @@ pub(super) async fn start(site: &Arc<Site>, ask: &Ask, progress: &mpsc::Unbounde
         }
         let Some(before) = before else { return Err(bad_config()) };
         if bucket.jobs.get(&arn).is_some_and(|job| matches!(job.status, "Pending" | "Ongoing")) {
-            let message = format!("Resync of bucket {} is already in progress for remote bucket {arn}", ask.bucket);
+            let message = format!(
+                "400 BadRequest (Invalid arguments provided for {0}/: (Resync of bucket {0} is already in progress for \
+                 remote bucket {arn}))",
+                ask.bucket
+            );
             return Err(bad_request(&message).in_json());
         }
         let counts = Counts::default();

@@ -95,8 +95,12 @@ impl Rules {
     pub(super) fn arns(&self) -> Vec<&str> {
         self.0.iter().filter(|rule| rule.enabled).map(|rule| rule.arn.as_str()).collect()
     }
-    pub(super) fn existing_objects(&self, arn: &str) -> bool {
+    /// Whether a resync to it could send anything. A start looks at the switches first, and at this later.
+    pub(super) fn resyncs(&self, arn: &str) -> bool {
         self.0.iter().any(|rule| rule.arn == arn && rule.enabled && rule.existing)
+    }
+    pub(super) fn existing_objects(&self, arn: &str) -> bool {
+        self.0.iter().any(|rule| rule.arn == arn && rule.existing)
     }
     /// The ARNs that a version goes to.
     pub(super) fn targets(&self, key: &str, version: &Version, reason: Reason) -> Vec<String> {

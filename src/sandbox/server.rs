@@ -27,7 +27,7 @@ use super::{
     peer::Say,
     resync::{self, Progress},
     site::Site,
-    wire::{Answer, Ask, Refused, Reply, http_date, request_id},
+    wire::{Answer, Ask, HOST_ID, Refused, Reply, http_date, is_uuid, request_id},
     xml::Element,
 };
 
@@ -40,6 +40,26 @@ impl S3 for Nothing {}
 struct Route {
     site: Arc<Site>,
     progress: mpsc::UnboundedSender<Progress>,
+}
+
+/// Headers of every answer.
+const COMMON: [(&str, &str); 5] = [
+    ("strict-transport-security", "max-age=31536000; includeSubDomains"),
+    ("vary", "Origin, Accept-Encoding"),
+    ("x-amz-id-2", HOST_ID),
+    ("x-content-type-options", "nosniff"),
+    ("x-xss-protection", "1; mode=block"),
+];
+
+/// Admin calls whose answers come as they are found.
+const STREAMED: [&str; 3] =
+    ["/minio/admin/v3/replication/", "/minio/admin/v3/site-replication/", "/minio/admin/v3/trace"];
+
+/// What an answer is to.
+#[derive(Clone, Copy)]
+struct Dress {
+    of_head: bool,
+    streamed: bool,
 }
 
 /// Knows the one account of a site.
@@ -84,7 +104,11 @@ impl S3Route for Route {
             Err(refused) => refused.reply(None),
             Ok(ask) => {
                 let answer = answer(&self.site, &ask, &self.progress).await;
-                answer.unwrap_or_else(|refused| refused.reply(Some((&ask.bucket, &ask.key))))
+                answer.unwrap_or_else(|refused| match head {
+                    true => refused.of_head(),
+                    false if ask.key.is_empty() => refused.reply_at(&ask.bucket, "", &path),
+                    false => refused.reply(Some((&ask.bucket, &ask.key))),
+                })
             }
         };
         let body = if head { Body::empty() } else { reply.body };
@@ -132,6 +156,9 @@ async fn of_bucket(site: &Arc<Site>, ask: &Ask, progress: &mpsc::UnboundedSender
 }
 
 async fn of_object(site: &Arc<Site>, ask: &Ask) -> Answer {
+    if ask.version().is_some_and(|id| id != "null" && !is_uuid(id)) {
+        return Err(Refused::new(400, "InvalidArgument", "Invalid version id specified"));
+    }
     for name in ["tagging", "retention", "legal-hold"] {
         if ask.has(name) {
             return attributes::attribute(site, ask, name);
@@ -270,6 +297,10 @@ impl Server {
             tokio::time::sleep(delay).await;
         }
         let path = request.uri().path().to_owned();
+        // What the server writes as a stream goes without some headers.
+        let streamed = request.uri().query().is_some_and(|query| query.starts_with("replication-metrics"))
+            || STREAMED.iter().any(|call| path.starts_with(call));
+        let head = request.method() == Method::HEAD;
         let response = if throttled && !path.starts_with("/minio/") {
             let refused =
                 Refused::new(503, "SlowDown", "Resource requested is unreadable, please reduce your request rate");
@@ -283,11 +314,11 @@ impl Server {
                 ),
             }
         };
-        Ok(self.dress(response, &path).await)
+        Ok(self.dress(response, &path, Dress { of_head: head, streamed }).await)
     }
 
     /// Headers that every answer carries; errors that s3s gave are worded and written as the server does.
-    async fn dress(&self, response: Response<Body>, path: &str) -> Response<Body> {
+    async fn dress(&self, response: Response<Body>, path: &str, how: Dress) -> Response<Body> {
         let (mut head, mut body) = response.into_parts();
         let xml = head.headers.get("content-type").is_some_and(|t| t.as_bytes().starts_with(b"application/xml"));
         if xml && !head.status.is_success() {
@@ -295,14 +326,20 @@ impl Server {
             let root = Element::parse(&bytes).unwrap_or_default();
             // Our own errors name a host, or answer a HEAD and have no body.
             if root.text(&["HostId"]).is_empty() && !bytes.is_empty() {
-                (head, body) = whole(checked_by_s3s(head.status.as_u16(), &root, path)).into_parts();
+                (head, body) = whole(checked_by_s3s(head.status.as_u16(), &root, path, how.of_head)).into_parts();
             } else {
                 body = Body::from(bytes);
             }
         }
         let headers = &mut head.headers;
-        headers.insert("server", HeaderValue::from_static("MinIO"));
-        headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+        for (name, value) in [("server", "MinIO"), ("accept-ranges", "bytes")] {
+            if !how.streamed {
+                headers.insert(name, HeaderValue::from_static(value));
+            }
+        }
+        for (name, value) in COMMON {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
         for (name, value) in [("x-amz-request-id", request_id()), ("date", http_date(self.site.now()))] {
             if let Ok(value) = HeaderValue::try_from(value) {
                 headers.insert(name, value);
@@ -313,7 +350,7 @@ impl Server {
 }
 
 /// What s3s refused before the request came to us: mostly signatures.
-fn checked_by_s3s(status: u16, root: &Element, path: &str) -> Reply {
+fn checked_by_s3s(status: u16, root: &Element, path: &str, of_head: bool) -> Reply {
     let message = match root.text(&["Code"]) {
         "SignatureDoesNotMatch" => {
             "The request signature we calculated does not match the signature you provided. Check your key and signing \
@@ -323,7 +360,18 @@ fn checked_by_s3s(status: u16, root: &Element, path: &str) -> Reply {
         _ => root.text(&["Message"]),
     };
     let refused = Refused::new(status, root.text(&["Code"]), message);
+    if of_head {
+        return refused.of_head();
+    }
     let (bucket, key) = path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
+    if root.text(&["Code"]) == "InvalidBucketName" {
+        // Refused before anything is looked at.
+        return Refused { message: "The specified bucket is not valid.".into(), ..refused }.reply_at(
+            "",
+            "",
+            &format!("/{bucket}"),
+        );
+    }
     let refused = if path.starts_with("/minio/admin/") { refused.in_json() } else { refused };
     refused.reply(Some((bucket, key)))
 }

@@ -209,8 +209,12 @@ impl Site {
                             && !there.as_ref().is_some_and(alike)
                     })
                 };
+                // What was there before the rule, or before the bucket was versioned, was never tried.
+                let untried = |status: Option<&&str>| status.is_none() && !version.replica;
+                let purged = version.purge.is_some();
                 if reset.is_empty()
-                    && version.purge.is_none()
+                    && !purged
+                    && !(version.replication.is_empty() && !version.replica)
                     && version.replication.values().all(|s| *s == "COMPLETED")
                 {
                     continue;
@@ -218,11 +222,13 @@ impl Site {
                 if rules.is_empty() || !found.versioned(key) {
                     continue;
                 }
-                let mut arns = rules.targets(key, &version, Reason::Resync);
+                let (reason, cause) =
+                    if purged { (Reason::Purged, Cause::Purged) } else { (Reason::Resync, Cause::Healed) };
+                let mut arns = rules.targets(key, &version, reason);
                 arns.retain(|arn| {
-                    of_reset(arn) || matches!(version.replication.get(arn), Some(&("PENDING" | "FAILED")))
+                    let status = version.replication.get(arn);
+                    purged || of_reset(arn) || untried(status) || matches!(status, Some(&("PENDING" | "FAILED")))
                 });
-                let cause = if version.purge.is_some() { Cause::Purged } else { Cause::Healed };
                 due.push((key, id, arns, cause));
             }
         }

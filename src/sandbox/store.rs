@@ -77,7 +77,16 @@ pub(super) struct Upload {
     pub begun: Timestamp,
     pub headers: BTreeMap<String, String>,
     pub tags: Vec<(String, String)>,
-    pub parts: BTreeMap<u32, (String, Bytes)>,
+    pub parts: BTreeMap<u32, Part>,
+}
+
+/// A part of it that has arrived.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub etag: String,
+    pub body: Bytes,
+    /// Header and value, as they came with it.
+    pub checksums: Vec<(String, String)>,
 }
 
 impl Version {
@@ -156,7 +165,7 @@ impl Bucket {
     pub(super) fn new(created: Timestamp, lock: bool) -> Self {
         let mut documents = BTreeMap::new();
         if lock {
-            let enabled = "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+            let enabled = "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Status>Enabled</Status></VersioningConfiguration>";
             documents.insert("versioning".to_owned(), enabled.to_owned());
             let document = "<ObjectLockConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
                             <ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>";

@@ -95,6 +95,7 @@ impl Target {
             "healthCheckDuration": 60_000_000_000_u64,
             "disableProxy": self.proxy_disabled,
             "resetBeforeDate": nanos(self.reset.as_ref().map(|(_, before)| *before)),
+            "resetID": self.reset.as_ref().map(|(id, _)| id),
             "totalDowntime": 0,
             "lastOnline": nanos(self.last_online),
             "isOnline": self.online,
@@ -106,8 +107,8 @@ impl Target {
         if self.bandwidth > 0 {
             listed["bandwidthlimit"] = self.bandwidth.into();
         }
-        if let Some((id, _)) = &self.reset {
-            listed["resetID"] = id.as_str().into();
+        if let (None, Some(fields)) = (&self.reset, listed.as_object_mut()) {
+            fields.shift_remove("resetID");
         }
         listed
     }

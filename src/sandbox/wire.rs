@@ -41,6 +41,8 @@ pub(super) struct Refused {
     /// Admin calls, and some extensions late in their work, answer in JSON.
     pub json: bool,
     pub headers: Vec<(&'static str, String)>,
+    /// What a document of an error has besides, at its end.
+    pub more: Vec<(&'static str, String)>,
 }
 
 impl Ask {
@@ -114,7 +116,7 @@ impl Reply {
 
 impl Refused {
     pub(super) fn new(status: u16, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { status, code: code.into(), message: message.into(), json: false, headers: Vec::new() }
+        Self { status, code: code.into(), message: message.into(), json: false, headers: Vec::new(), more: Vec::new() }
     }
     pub(super) fn in_json(self) -> Self {
         Self { json: true, ..self }
@@ -137,9 +139,21 @@ impl Refused {
         Self::new(400, "MalformedXML", message)
     }
 
+    /// A HEAD has no body to say it in.
+    pub(super) fn of_head(&self) -> Reply {
+        let reply = self.headers.iter().fold(Reply::new(self.status), |reply, (name, value)| reply.with(name, value));
+        let reply = reply.with("content-length", "0");
+        reply.with("x-minio-error-code", &self.code).with("x-minio-error-desc", format!("\"{}\"", self.message))
+    }
+
     pub(super) fn reply(&self, ask: Option<(&str, &str)>) -> Reply {
         let (bucket, key) = ask.unwrap_or_default();
         let resource = if key.is_empty() { format!("/{bucket}") } else { format!("/{bucket}/{key}") };
+        self.reply_at(bucket, key, &resource)
+    }
+
+    /// With the path as it came, which may end in a slash.
+    pub(super) fn reply_at(&self, bucket: &str, key: &str, resource: &str) -> Reply {
         let id = request_id();
         let Self { code, message, .. } = self;
         let mut reply = Reply::new(self.status);
@@ -154,7 +168,7 @@ impl Refused {
             }
             body["Resource"] = resource.into();
             body["RequestId"] = id.into();
-            body["HostId"] = "sandbox".into();
+            body["HostId"] = HOST_ID.into();
             return reply.with("content-type", "application/json").body(format!("{body}\n"));
         }
         let mut body = format!("{DECLARATION}<Error>{}{}", element("Code", code), element("Message", message));
@@ -164,12 +178,17 @@ impl Refused {
         if !bucket.is_empty() {
             body += &element("BucketName", bucket);
         }
-        body += &element("Resource", &resource);
-        body += &format!("<RequestId>{id}</RequestId><HostId>sandbox</HostId></Error>");
+        body += &element("Resource", resource);
+        body += &format!("<RequestId>{id}</RequestId><HostId>{HOST_ID}</HostId>");
+        body.extend(self.more.iter().map(|(name, text)| element(name, text)));
+        body += "</Error>";
         reply.with("content-type", "application/xml").body(body)
     }
 }
 
+/// Which node answered: the digest of a name on a real site.
+pub(super) const HOST_ID: &str = "73616e64626f780073616e64626f780073616e64626f780073616e64626f7800";
+pub(super) const NAMESPACE: &str = "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"";
 pub(super) const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 
 /// An element with a text, escaped as Go's encoder does; control characters too, which XML 1.0 forbids.
@@ -218,6 +237,11 @@ pub(super) fn uuid_of(mut bytes: [u8; 16]) -> String {
     format!("{}-{}-{}-{}-{}", &text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..])
 }
 
+pub(super) fn is_uuid(text: &str) -> bool {
+    let parts = text.split('-').map(|part| part.bytes().all(|b| b.is_ascii_hexdigit()).then_some(part.len()));
+    parts.eq([8, 4, 4, 4, 12].map(Some))
+}
+
 /// A machine without random bytes gets zeros: nothing here is kept secret by them.
 pub(super) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
@@ -260,6 +284,6 @@ mod tests {
         assert_eq!(http_date(at), "Mon, 23 Nov 2026 18:29:24 GMT");
         assert_eq!(nanos(None), "0001-01-01T00:00:00Z");
         assert_eq!(escape("\"a\"&<\u{1}"), "&#34;a&#34;&amp;&lt;&#x1;");
-        assert_eq!(uuid().len(), 36);
+        assert!(is_uuid(&uuid()) && !is_uuid("not-a-version"));
     }
 }
