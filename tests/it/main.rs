@@ -57,6 +57,8 @@ mod tidy;
 mod toys;
 #[cfg(test)]
 mod traps;
+#[cfg(all(test, feature = "sandbox"))]
+mod truth;
 
 use std::collections::BTreeSet;
 

@@ -55,7 +55,8 @@ pub(crate) struct Pair {
     pub(crate) source: Server,
     pub(crate) target: Server,
     folder: PathBuf,
-    keeper: Child,
+    /// Of servers that run in processes of their own.
+    keeper: Option<Child>,
 }
 
 /// Which key each site's key service holds.
@@ -127,7 +128,13 @@ impl Pair {
         target.launch();
         source.wait_ready();
         target.wait_ready();
-        Self { source, target, folder, keeper }
+        Self { source, target, folder, keeper: Some(keeper) }
+    }
+
+    /// Two sites that somebody else keeps running, with the same ways to set them up.
+    pub(crate) fn around(source: Server, target: Server) -> Self {
+        let folder = tempfile::Builder::new().prefix("pair-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+        Self { source, target, folder: folder.expect("a folder for the pair").keep(), keeper: None }
     }
 
     pub(crate) fn server(&self, alias: &str) -> &Server {
@@ -278,8 +285,13 @@ impl Pair {
 
 impl Drop for Pair {
     fn drop(&mut self) {
-        drop(self.keeper.stdin.take());
-        let _ = self.keeper.wait();
+        match &mut self.keeper {
+            Some(keeper) => {
+                drop(keeper.stdin.take());
+                let _ = keeper.wait();
+            }
+            None => drop(fs::remove_dir_all(&self.folder)),
+        }
         self.source.reap();
         self.target.reap();
     }
@@ -313,6 +325,20 @@ impl Server {
         }
     }
 
+    /// A site that somebody else keeps running. It cannot be stopped or started by this handle.
+    pub(crate) fn elsewhere(alias: &'static str, endpoint: &str, access_key: &str, secret_key: &str) -> Self {
+        let nowhere = Self {
+            alias,
+            port: 0,
+            access_key: access_key.to_owned(),
+            secret_key: secret_key.to_owned(),
+            folder: PathBuf::new(),
+            env: Vec::new(),
+            process: Mutex::new(None),
+        };
+        nowhere.at(endpoint)
+    }
+
     pub(crate) fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
@@ -330,20 +356,6 @@ impl Server {
             access_key: name.to_owned(),
             secret_key: secret.to_owned(),
             folder: self.folder.clone(),
-            env: Vec::new(),
-            process: Mutex::new(None),
-        }
-    }
-
-    /// One that is not ours to stop or start.
-    pub(crate) fn elsewhere(endpoint: &str, access_key: &str, secret_key: &str) -> Self {
-        let port = endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).expect("http://127.0.0.1:PORT");
-        Self {
-            alias: "elsewhere",
-            port,
-            access_key: access_key.to_owned(),
-            secret_key: secret_key.to_owned(),
-            folder: PathBuf::new(),
             env: Vec::new(),
             process: Mutex::new(None),
         }

@@ -25,7 +25,7 @@ use crate::{
 /// A pair with a runtime of its own; gone when dropped.
 pub(crate) struct Sandbox {
     pub(crate) pair: Pair,
-    _runtime: tokio::runtime::Runtime,
+    pub(crate) runtime: tokio::runtime::Runtime,
 }
 
 impl Sandbox {
@@ -33,11 +33,11 @@ impl Sandbox {
         Self::of(Scenario::named(name).expect("a scenario").expect("a readable scenario"))
     }
 
-    fn of(scenario: Scenario) -> Self {
+    pub(crate) fn of(scenario: Scenario) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let pair = runtime.block_on(sandbox::start(scenario)).expect("a pair");
-        Self { pair, _runtime: runtime }
+        Self { pair, runtime }
     }
 
     fn firedrill(&self) -> Firedrill {
@@ -62,9 +62,9 @@ impl Sandbox {
         Self::of(scenario)
     }
 
-    /// One of its sites as the helpers for real servers see it.
-    fn server(site: &Access) -> Server {
-        Server::elsewhere(&site.endpoint, &site.access_key, &site.secret_key)
+    /// One of its sites as the tests see real servers.
+    pub(crate) fn server(alias: &'static str, site: &Access) -> Server {
+        Server::elsewhere(alias, &site.endpoint, &site.access_key, &site.secret_key)
     }
 
     /// Runs the real `mc`; nothing when there is none.
@@ -242,8 +242,8 @@ fn answers_are_those_of_a_real_site() {
     needs_minio!();
     let real = &pair::Pair::shared().source;
     let sandbox = Sandbox::start("healthy");
-    let ours = Sandbox::server(&sandbox.pair.source);
-    let other = Sandbox::server(&sandbox.pair.target);
+    let ours = Sandbox::server("source", &sandbox.pair.source);
+    let other = Sandbox::server("target", &sandbox.pair.target);
     let folder = tempfile::tempdir().unwrap();
     let bucket = "like-the-real-one";
     for server in [real, &ours] {

@@ -21,7 +21,7 @@ fn started(more: &[&str]) -> (Running, Value) {
 
 fn site(said: &Value, role: &str) -> Server {
     let text = |name: &str| said["sites"][role][name].as_str().expect("a text");
-    Server::elsewhere(text("endpoint"), text("access_key"), text("secret_key"))
+    Server::elsewhere("elsewhere", text("endpoint"), text("access_key"), text("secret_key"))
 }
 
 #[test]
