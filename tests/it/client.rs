@@ -30,6 +30,7 @@ use aws_smithy_runtime_api::{
 };
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body_util::{BodyExt, Full};
 use hyper_util::{
     client::legacy::{Client as Hyper, connect::HttpConnector as Tcp},
@@ -76,11 +77,11 @@ pub(crate) fn signed_with(
     path_and_query: &str,
     headers: &[(&'static str, &str)],
 ) -> (u16, String) {
-    let address = format!("127.0.0.1:{}", server.port);
-    send(&address, &server.access_key, &server.secret_key, method, path_and_query, headers)
+    let (status, _, body) = whole(server, method, path_and_query, headers, "");
+    (status, body)
 }
 
-/// The same as [`signed`] to any `host:port`.
+/// The same as [`signed`] to any port of this machine.
 pub(crate) fn signed_at(
     host: &str,
     access_key: &str,
@@ -88,19 +89,29 @@ pub(crate) fn signed_at(
     method: &str,
     path_and_query: &str,
 ) -> (u16, String) {
-    send(host, access_key, secret_key, method, path_and_query, &[])
+    signed(&Server::elsewhere("elsewhere", &format!("http://{host}"), access_key, secret_key), method, path_and_query)
 }
 
-fn send(
-    host: &str,
-    access_key: &str,
-    secret_key: &str,
+/// The same with a body.
+pub(crate) fn signed_body(server: &Server, method: &str, path_and_query: &str, body: &str) -> (u16, String) {
+    let (status, _, body) = whole(server, method, path_and_query, &[], body);
+    (status, body)
+}
+
+/// The same with the headers of the answer.
+pub(crate) fn signed_whole(server: &Server, method: &str, path_and_query: &str) -> (u16, HeaderMap, String) {
+    whole(server, method, path_and_query, &[], "")
+}
+
+fn whole(
+    server: &Server,
     method: &str,
     path_and_query: &str,
     headers: &[(&'static str, &str)],
-) -> (u16, String) {
-    let uri = format!("http://{host}{path_and_query}");
-    let identity = Credentials::new(access_key, secret_key, None, None, "tests").into();
+    body: &str,
+) -> (u16, HeaderMap, String) {
+    let uri = format!("{}{path_and_query}", server.endpoint());
+    let identity = Credentials::new(&server.access_key, &server.secret_key, None, None, "tests").into();
     let mut settings = SigningSettings::default();
     settings.percent_encoding_mode = PercentEncodingMode::Single;
     settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
@@ -114,11 +125,17 @@ fn send(
         .build()
         .expect("signing parameters")
         .into();
-    let signable = SignableRequest::new(method, &uri, [("host", host)].into_iter(), SignableBody::Bytes(&[]))
-        .expect("a request that can be signed");
+    let host = format!("127.0.0.1:{}", server.port);
+    let signable =
+        SignableRequest::new(method, &uri, [("host", host.as_str())].into_iter(), SignableBody::Bytes(body.as_bytes()))
+            .expect("a request that can be signed");
     let (instructions, _) = sign(signable, &params).expect("a signature").into_parts();
-    let mut request =
-        http::Request::builder().method(method).uri(&uri).header("host", host).body(Full::<Bytes>::default()).unwrap();
+    let mut request = http::Request::builder()
+        .method(method)
+        .uri(&uri)
+        .header("host", &host)
+        .body(Full::<Bytes>::from(body.to_owned()))
+        .unwrap();
     instructions.apply_to_request_http1x(&mut request);
     for (name, value) in headers {
         request.headers_mut().insert(*name, value.parse().expect("a header"));
@@ -126,9 +143,9 @@ fn send(
     block_on(async || {
         let client: Hyper<Tcp, Full<Bytes>> = Hyper::builder(TokioExecutor::new()).build_http();
         let response = client.request(request).await.expect("an answer");
-        let status = response.status().as_u16();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = response.into_body().collect().await.expect("a whole answer").to_bytes();
-        (status, String::from_utf8_lossy(&body).into_owned())
+        (status, headers, String::from_utf8_lossy(&body).into_owned())
     })
 }
 

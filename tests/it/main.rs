@@ -39,6 +39,8 @@ mod record;
 mod recover;
 #[cfg(test)]
 mod redact;
+#[cfg(test)]
+mod replies;
 #[cfg(all(test, feature = "sandbox"))]
 mod sandbox;
 #[cfg(test)]
