@@ -7,6 +7,9 @@ mod case;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+#[cfg(feature = "sandbox")]
+mod clients;
+#[cfg(test)]
 mod command_line;
 #[cfg(test)]
 mod docs;
@@ -59,7 +62,8 @@ mod tidy;
 mod toys;
 #[cfg(test)]
 mod traps;
-#[cfg(all(test, feature = "sandbox"))]
+#[cfg(test)]
+#[cfg(feature = "sandbox")]
 mod truth;
 
 use std::collections::BTreeSet;
