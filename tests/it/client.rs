@@ -99,6 +99,7 @@ pub(crate) fn signed_body(server: &Server, method: &str, path_and_query: &str, b
 }
 
 /// The same with the headers of the answer.
+#[cfg(feature = "sandbox")]
 pub(crate) fn signed_whole(server: &Server, method: &str, path_and_query: &str) -> (u16, HeaderMap, String) {
     whole(server, method, path_and_query, &[], "")
 }

@@ -132,6 +132,7 @@ impl Pair {
     }
 
     /// Two sites that somebody else keeps running, with the same ways to set them up.
+    #[cfg(feature = "sandbox")]
     pub(crate) fn around(source: Server, target: Server) -> Self {
         let folder = tempfile::Builder::new().prefix("pair-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
         Self { source, target, folder: folder.expect("a folder for the pair").keep(), keeper: None }
@@ -326,6 +327,7 @@ impl Server {
     }
 
     /// A site that somebody else keeps running. It cannot be stopped or started by this handle.
+    #[cfg(feature = "sandbox")]
     pub(crate) fn elsewhere(alias: &'static str, endpoint: &str, access_key: &str, secret_key: &str) -> Self {
         let nowhere = Self {
             alias,
