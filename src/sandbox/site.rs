@@ -214,7 +214,7 @@ impl Site {
                 let purged = version.purge.is_some();
                 if reset.is_empty()
                     && !purged
-                    && !(version.replication.is_empty() && !version.replica)
+                    && (version.replica || !version.replication.is_empty())
                     && version.replication.values().all(|s| *s == "COMPLETED")
                 {
                     continue;

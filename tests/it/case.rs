@@ -265,11 +265,6 @@ impl Running {
         pair::signal(self.id(), name);
     }
 
-    /// Its process id.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.as_ref().expect("a running firedrill").id()
-    }
-
     /// Whether it still runs.
     pub(crate) fn runs(&mut self) -> bool {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))

@@ -81,17 +81,6 @@ pub(crate) fn signed_with(
     (status, body)
 }
 
-/// The same as [`signed`] to any port of this machine.
-pub(crate) fn signed_at(
-    host: &str,
-    access_key: &str,
-    secret_key: &str,
-    method: &str,
-    path_and_query: &str,
-) -> (u16, String) {
-    signed(&Server::elsewhere("elsewhere", &format!("http://{host}"), access_key, secret_key), method, path_and_query)
-}
-
 /// The same with a body.
 pub(crate) fn signed_body(server: &Server, method: &str, path_and_query: &str, body: &str) -> (u16, String) {
     let (status, _, body) = whole(server, method, path_and_query, &[], body);

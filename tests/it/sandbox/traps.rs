@@ -58,7 +58,8 @@ struct Sites {
 
 impl Sites {
     fn of(sandbox: Sandbox) -> Self {
-        let (source, target) = (Sandbox::server("source", &sandbox.pair.source), Sandbox::server("target", &sandbox.pair.target));
+        let (source, target) =
+            (Sandbox::server("source", &sandbox.pair.source), Sandbox::server("target", &sandbox.pair.target));
         Self { sandbox, source, target }
     }
 
