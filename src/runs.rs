@@ -64,8 +64,7 @@ impl Runs {
     /// Makes the directory of a new run, with the runbook and the plan in it and an empty, locked journal.
     pub fn create(&self, now: Timestamp, runbook: &[u8], plan: Option<&[u8]>) -> Result<OpenRun, NoRun> {
         private_dir(&self.root)?;
-        let id = new_id(now).map_err(|e| NoRun::Io { path: self.root.clone(), source: e })?;
-        let dir = self.root.join(&id);
+        let (id, dir) = self.new_dir(now).map_err(|source| NoRun::Io { path: self.root.clone(), source })?;
         let made = make_run(&dir, runbook, plan);
         let journal = made.map_err(|source| {
             // Nothing half-written stays: without a first line this is no run.
@@ -73,6 +72,19 @@ impl Runs {
             NoRun::Io { path: dir.clone(), source }
         })?;
         Ok(OpenRun { id, dir, journal })
+    }
+
+    /// A directory of its own, also when another run began in the same second.
+    fn new_dir(&self, now: Timestamp) -> io::Result<(String, PathBuf)> {
+        loop {
+            let id = new_id(now)?;
+            let dir = self.root.join(&id);
+            match DirBuilder::new().mode(0o700).create(&dir) {
+                Ok(()) => return Ok((id, dir)),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(e),
+            }
+        }
     }
 
     /// Takes back a run that has no line yet.
@@ -166,7 +178,6 @@ fn private_dir(path: &Path) -> Result<(), NoRun> {
 }
 
 fn make_run(dir: &Path, runbook: &[u8], plan: Option<&[u8]>) -> io::Result<File> {
-    DirBuilder::new().mode(0o700).create(dir)?;
     for (name, bytes) in [(RUNBOOK, Some(runbook)), (PLAN, plan)] {
         let Some(bytes) = bytes else { continue };
         let mut copy = private().create_new(true).write(true).open(dir.join(name))?;
