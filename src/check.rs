@@ -17,7 +17,7 @@ use self::{
 use crate::{
     event::{Effect, RunbookKind},
     problem::{Level, Problem, did_you_mean},
-    runbook::{self, Input, Runbook, StepSpec, value_of},
+    runbook::{self, Expr, Input, Runbook, StepSpec, value_of},
     step::Kind,
     template,
     tree::{self, Node},
@@ -45,6 +45,27 @@ pub fn load_bytes(bytes: &[u8], kinds: &[Kind]) -> Result<(Runbook, Vec<Problem>
     match tree::parse_bytes(bytes) {
         Ok((text, _)) => load(text, kinds),
         Err(problem) => Err(vec![problem]),
+    }
+}
+
+/// Data without templates against its JSON schema: every problem, each at its place.
+pub fn data(node: &Node, schema: &Value, problems: &mut Vec<Problem>) {
+    Params { place: None, used: &mut Used::default(), problems }.check(node, Shape::root(schema), node.span);
+}
+
+/// Expressions that are asked when a run has ended: every name in them must be one that the run has. A step that was not
+/// reached has no output; what is said of it then comes out when it is asked.
+pub fn after_a_run(runbook: &Runbook, kinds: &[Kind], key: &str, that: &[Expr], problems: &mut Vec<Problem>) {
+    let types = Types::of(runbook, kinds);
+    let all = || runbook.steps.iter().chain(&runbook.finally);
+    let output = |step: &StepSpec| types.schemas.get(step.uses.as_str()).map(|(_, _, output)| output);
+    let known: Vec<_> = all().map(|step| (step, output(step))).collect();
+    let earlier: Vec<Earlier<'_>> = known
+        .iter()
+        .map(|(step, out)| Earlier { id: &step.id, when: None, finally: false, out: out.map(Shape::root) })
+        .collect();
+    for expr in that {
+        references::after(runbook, &earlier, key, expr, problems);
     }
 }
 
@@ -92,7 +113,7 @@ fn inputs(runbook: &Runbook, used: &mut Used, problems: &mut Vec<Problem>) {
         if input.secret && literal {
             literal = false;
             problems.push(
-                Problem::error(default.span, format!("the secret input `{}` has a default", input.name))
+                Problem::error(default.extent(), format!("the secret input `{}` has a default", input.name))
                     .help("nothing secret is kept in a runbook: leave the default out and give the value to each run")
                     .hidden(),
             );
@@ -113,11 +134,11 @@ fn steps(file: &str, runbook: &Runbook, types: &Types<'_>, used: &mut Used, prob
     for (step, finally) in all {
         let own = types.schemas.get(step.uses.as_str());
         let out = own.map(|(_, _, output)| Shape::root(output));
-        let place = Place { file, runbook, earlier: &earlier, ids: &ids, step, finally };
+        let place = Place { file, runbook, earlier: &earlier, ids: &ids, step: Some(step), finally };
         if let Some((kind, params, _)) = own {
             envelope(runbook, step, kind, problems);
             let before = problems.len();
-            Params { place: &place, used, problems }.check(&step.with, Shape::root(params), step.uses_span);
+            Params { place: Some(&place), used, problems }.check(&step.with, Shape::root(params), step.uses_span);
             // What no schema says, e.g. that a number is too large for its type.
             if problems.len() == before
                 && template::names(&step.with).is_ok_and(|names| names.is_empty())
@@ -133,7 +154,7 @@ fn steps(file: &str, runbook: &Runbook, types: &Types<'_>, used: &mut Used, prob
                 ),
             );
         }
-        references::check(&place, out, used, problems);
+        references::check(step, &place, out, used, problems);
         earlier.push(Earlier { id: &step.id, when: step.when.as_ref(), finally, out });
     }
 }

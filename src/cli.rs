@@ -1,6 +1,6 @@
 //! The command line: types only.
 
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
@@ -31,6 +31,9 @@ the end the versions of both sites are compared. Nothing is ever deleted. Run `f
 const SANDBOX: &str = "\
 The sites listen on 127.0.0.1 only, on free ports, and keep everything in memory: nothing outlives the command, which ends
 with exit code 0 on Ctrl-C or SIGTERM. With `--output json` their addresses and credentials are one JSON document.";
+const TEST: &str = "\
+A test names a scenario and says what the run comes to; `firedrill schema test` describes the file. Each test has two
+sites of its own, so that tests run side by side. All files are checked before the first test runs.";
 
 /// Options of every command.
 #[derive(Debug, Args)]
@@ -135,6 +138,9 @@ pub enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// Run tests of runbooks on the sandbox; needs no network, no credentials and no person
+    #[command(hide = cfg!(not(feature = "sandbox")), after_help = TEST)]
+    Test(Test),
     /// Start two embedded sites and stay, for rehearsals with other clients; print how to reach them
     #[command(hide = cfg!(not(feature = "sandbox")), after_help = SANDBOX)]
     Sandbox {
@@ -189,7 +195,7 @@ pub enum Command {
         #[arg(value_name = "KIND")]
         kind: Option<String>,
     },
-    /// Print the JSON Schema of runbooks, or of journals
+    /// Print a JSON Schema: of runbooks, tests, scenarios or journals
     Schema {
         /// Of what
         #[arg(value_enum, default_value_t = Schema::Runbook)]
@@ -219,8 +225,37 @@ pub enum Audit {
 pub enum Schema {
     /// The JSON Schema of runbooks, for editors
     Runbook,
+    /// The JSON Schema of files of tests, for editors
+    #[value(hide = cfg!(not(feature = "sandbox")))]
+    Test,
+    /// The JSON Schema of scenarios, for editors
+    #[value(hide = cfg!(not(feature = "sandbox")))]
+    Scenario,
     /// The JSON Schema of a journal's lines
     Journal,
+}
+
+/// Which tests are run, and how.
+#[derive(Debug, Args)]
+pub struct Test {
+    /// Files of tests, or folders: all `*.test.yaml` below them
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Run the tests whose name or file contains this; repeat it for more
+    #[arg(short = 'f', long = "filter", value_name = "TEXT")]
+    pub filters: Vec<String>,
+    /// How many tests run side by side [default: the number of CPUs]
+    #[arg(short = 'j', long, value_name = "N")]
+    pub jobs: Option<NonZeroUsize>,
+    /// Begin no further test once one has failed
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// List the tests, and run none
+    #[arg(long)]
+    pub list: bool,
+    /// Write a report for CI systems here, as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
 }
 
 /// A bucket of a site: `ALIAS/BUCKET`.

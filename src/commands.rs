@@ -12,6 +12,8 @@ mod run;
 mod sandbox;
 mod sites;
 mod terminal;
+#[cfg(feature = "sandbox")]
+mod test;
 
 use std::{fmt, io::Write};
 
@@ -109,6 +111,7 @@ pub async fn execute(cli: Cli) -> Result<Exit, Refusal> {
             let (runbook, bind) = embedded::bucket(&embedded::VERIFY, source, target, options)?;
             run::run(&runs, runbook, &bind, &run::no_go(), None, json).await
         }
+        Command::Test(test) => sandbox::test(&runs, &test, json).await,
         Command::Sandbox { list: true, .. } => sandbox::list(json),
         Command::Sandbox { scenario, list: false } => sandbox::stay(&scenario, json).await,
         Command::Resume { run, go } => resume::resume(&runs, &run, &go, json).await,
@@ -119,7 +122,7 @@ pub async fn execute(cli: Cli) -> Result<Exit, Refusal> {
         Command::Show { run } => look::show(&runs, &run, json),
         Command::Audit { command: Audit::Verify { run } } => look::audit(&runs, &run, json),
         Command::Steps { kind } => look::steps(kind.as_deref(), json),
-        Command::Schema { what } => Ok(look::schema(what)),
+        Command::Schema { what } => look::schema(what),
         Command::Sites { aliases, lookup } => sites::sites(&aliases, &lookup, json).await,
     }
 }

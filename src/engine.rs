@@ -6,7 +6,7 @@
 mod attempt;
 mod host;
 pub mod plan;
-mod scope;
+pub mod scope;
 
 use std::{
     collections::BTreeMap,
@@ -85,8 +85,13 @@ impl StopSignal {
         self.first.cancel();
     }
 
+    /// The first signal, once there was one.
+    pub fn sent(&self) -> Option<Signal> {
+        *self.signal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn which(&self) -> Signal {
-        self.signal.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(Signal::Interrupt)
+        self.sent().unwrap_or(Signal::Interrupt)
     }
 }
 

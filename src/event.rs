@@ -158,6 +158,9 @@ pub struct RunStarted {
     pub inputs: Map<String, Value>,
     /// The sites by role.
     pub sites: BTreeMap<String, SiteRecord>,
+    /// The scenario, when the sites were those of the sandbox: they are gone with the process that began the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<String>,
     /// The sites file the aliases were looked up in first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sites_file: Option<String>,
@@ -461,6 +464,20 @@ pub enum Verdict {
     Waiting,
     /// A signal came.
     Cancelled,
+}
+
+impl Verdict {
+    /// As it stands in journals, reports and files of tests.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::NotHeld => "not_held",
+            Self::Broke => "broke",
+            Self::Late => "late",
+            Self::Waiting => "waiting",
+            Self::Cancelled => "cancelled",
+        }
+    }
 }
 
 /// Why the steps are over.

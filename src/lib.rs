@@ -55,3 +55,5 @@ pub mod report;
 pub mod sandbox;
 pub mod schema;
 pub mod sites;
+#[cfg(feature = "sandbox")]
+pub mod testing;

@@ -7,6 +7,8 @@ mod read;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+#[cfg(feature = "sandbox")]
+pub(crate) use self::read::{expression, field, mapping};
 pub use self::{inputs::bind_inputs, read::read};
 pub(crate) use self::{inputs::value_of, read::gather};
 use crate::{

@@ -87,6 +87,17 @@ impl Runs {
         }
     }
 
+    /// Removes a run that nobody will ask for, as that of a test that passed.
+    pub fn remove(&self, id: &str) {
+        let _ = fs::remove_dir_all(self.dir(id));
+    }
+
+    /// Removes the directory itself, unless it holds a run.
+    pub fn tidy(&self) {
+        let _ = fs::remove_dir(self.root.join(CLAIMS));
+        let _ = fs::remove_dir(&self.root);
+    }
+
     /// Takes back a run that has no line yet.
     pub fn discard(&self, run: OpenRun) {
         let OpenRun { dir, journal, .. } = run;

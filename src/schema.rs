@@ -6,6 +6,8 @@ use schemars::{JsonSchema, schema_for};
 use serde_json::{Map, Value, json};
 
 pub use self::reference::{kind_reference, overview, reference};
+#[cfg(feature = "sandbox")]
+use crate::testing;
 use crate::{
     event::{Effect, Line},
     runbook::keys::{self, Key},
@@ -13,27 +15,13 @@ use crate::{
     types::{BucketName, Moment, Period, Role},
 };
 
+const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
+
 /// The JSON schema of runbooks (draft 2020-12), for editors. Every parameter but free text may also be a template.
 pub fn runbook_schema(kinds: &[Kind]) -> Value {
     let mut shared = Map::new();
-    shared.insert(
-        "Name".into(),
-        json!({
-            "type": "string",
-            "pattern": "^[a-z][a-z0-9_]*$",
-            "maxLength": 64,
-            "description": "A name in `snake_case`"
-        }),
-    );
-    shared.insert(
-        "Expression".into(),
-        json!({
-            "type": "string",
-            "minLength": 1,
-            "not": {"pattern": r"\{\{|\{%"},
-            "description": "A bare expression, without braces, that is true or false"
-        }),
-    );
+    shared.insert("Name".into(), name());
+    shared.insert("Expression".into(), expression());
     shared.insert("Period".into(), part::<Period>());
     shared.insert("BucketName".into(), part::<BucketName>());
     shared.insert("Moment".into(), part::<Moment>());
@@ -50,9 +38,46 @@ pub fn runbook_schema(kinds: &[Kind]) -> Value {
     let step = step(kinds, &mut shared);
     shared.insert("Step".into(), step);
     let mut schema = object(keys::RUNBOOK, "A runbook of firedrill");
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
+    schema["$schema"] = DRAFT.into();
     schema["title"] = "Runbook".into();
     schema["$defs"] = Value::Object(shared);
+    schema
+}
+
+/// The JSON schema of files of tests, for editors.
+#[cfg(feature = "sandbox")]
+pub fn test_schema() -> Value {
+    let mut scenario = scenario_schema();
+    let mut shared = Map::new();
+    if let Some(entries) = scenario.as_object_mut() {
+        entries.remove("$schema");
+        // A scenario that stands in a test needs no name of its own.
+        entries.remove("required");
+        if let Some(Value::Object(types)) = entries.remove("$defs") {
+            shared = types;
+        }
+    }
+    shared.insert("Scenario".into(), scenario);
+    shared.insert("Name".into(), name());
+    shared.insert("Expression".into(), expression());
+    for (name, keys, about) in [
+        ("Test", testing::keys::TEST, "A run of the runbook on the sandbox, and what it must come to"),
+        ("Expect", testing::keys::EXPECT, "What a run must come to"),
+    ] {
+        shared.insert(name.into(), object(keys, about));
+    }
+    let mut schema = object(testing::keys::FILE, "Tests of a runbook, for `firedrill test`");
+    schema["$schema"] = DRAFT.into();
+    schema["title"] = "Tests".into();
+    schema["$defs"] = Value::Object(shared);
+    schema
+}
+
+/// The JSON schema of scenarios of the sandbox, for editors.
+#[cfg(feature = "sandbox")]
+pub fn scenario_schema() -> Value {
+    let mut schema = schema_for!(crate::sandbox::Scenario).to_value();
+    describe(&mut schema);
     schema
 }
 
@@ -60,7 +85,7 @@ pub fn runbook_schema(kinds: &[Kind]) -> Value {
 pub fn journal_schema() -> Value {
     let mut schema = part::<Line>();
     describe(&mut schema);
-    let mut whole = json!({"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Line of a journal"});
+    let mut whole = json!({"$schema": DRAFT, "title": "Line of a journal"});
     if let (Some(whole), Value::Object(entries)) = (whole.as_object_mut(), schema) {
         whole.extend(entries);
     }
@@ -90,6 +115,24 @@ fn describe(schema: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(describe),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
+}
+
+fn name() -> Value {
+    json!({
+        "type": "string",
+        "pattern": "^[a-z][a-z0-9_]*$",
+        "maxLength": 64,
+        "description": "A name in `snake_case`"
+    })
+}
+
+fn expression() -> Value {
+    json!({
+        "type": "string",
+        "minLength": 1,
+        "not": {"pattern": r"\{\{|\{%"},
+        "description": "A bare expression, without braces, that is true or false"
+    })
 }
 
 /// The schema of one of the envelope's mappings.

@@ -93,6 +93,16 @@ impl Node {
         }
     }
 
+    /// Its place to the end of the last value in it: the place of a list or mapping itself may be where it begins only.
+    pub fn extent(&self) -> Span {
+        let inner = match &self.value {
+            Value::List(items) => items.iter().map(|item| item.extent().end).max(),
+            Value::Map(entries) => entries.iter().map(|(key, value)| key.span.end.max(value.extent().end)).max(),
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Str(_) => None,
+        };
+        Span { start: self.span.start, end: self.span.end.max(inner.unwrap_or(0)) }
+    }
+
     /// What people call a value of this sort.
     pub fn sort(&self) -> &'static str {
         match &self.value {

@@ -16,7 +16,8 @@ use crate::{
 
 /// What a walk through the parameters knows and collects.
 pub(super) struct Params<'a> {
-    pub(super) place: &'a Place<'a>,
+    /// Where names are looked up; without one, text is text and no template.
+    pub(super) place: Option<&'a Place<'a>>,
     pub(super) used: &'a mut Used,
     pub(super) problems: &'a mut Vec<Problem>,
 }
@@ -28,12 +29,12 @@ impl Params<'_> {
     }
 
     fn walk(&mut self, node: &Node, shape: Shape<'_>, missing_at: Span) {
-        if let Some(text) = node.as_str().filter(|text| template::is_template(text)) {
-            return self.hole(node, text, shape);
+        if let (Some(place), Some(text)) = (self.place, node.as_str().filter(|text| template::is_template(text))) {
+            return self.hole(place, node, text, shape);
         }
-        match (shape.name(), &node.value) {
-            (Some("Role"), Value::Str(role)) => return self.role(role, node.span, false),
-            (Some(name), Value::Str(_) | Value::Int(_) | Value::Float(_)) if self.shared(name, node) => return,
+        match (shape.name(), &node.value, self.place) {
+            (Some("Role"), Value::Str(role), Some(place)) => return self.role(place, role, node.span, false),
+            (Some(name), Value::Str(_) | Value::Int(_) | Value::Float(_), _) if self.shared(name, node) => return,
             _ => {}
         }
         let shape = shape.resolved();
@@ -59,7 +60,7 @@ impl Params<'_> {
     }
 
     /// A template: nothing is known of its value but, if it is a plain name, the type.
-    fn hole(&mut self, node: &Node, text: &str, shape: Shape<'_>) {
+    fn hole(&mut self, place: &Place<'_>, node: &Node, text: &str, shape: Shape<'_>) {
         if is_role(shape) {
             return self.problems.push(
                 Problem::error(node.span, "a role takes no template")
@@ -84,7 +85,7 @@ impl Params<'_> {
         // What is wrong with the name itself is reported with all other names.
         if let [name] = names.as_slice()
             && name.path == expr
-            && let Ok(given) = resolve(name, self.place, None, self.used)
+            && let Ok(given) = resolve(name, place, None, self.used)
         {
             let wanted = shape.types();
             if !fits(&given, &wanted) {
@@ -111,8 +112,8 @@ impl Params<'_> {
         true
     }
 
-    fn role(&mut self, role: &str, span: Span, implied: bool) {
-        let roles = || self.place.runbook.roles.iter().map(|(role, _)| role.as_str());
+    fn role(&mut self, place: &Place<'_>, role: &str, span: Span, implied: bool) {
+        let roles = || place.runbook.roles.iter().map(|(role, _)| role.as_str());
         if roles().any(|known| known == role) {
             self.used.roles.insert(role.into());
             return;
@@ -270,8 +271,8 @@ impl Params<'_> {
             }
         }
         for (_, schema) in known.iter().filter(|(key, _)| node.get(key).is_none()) {
-            if let Some(role) = role_by_default(shape.at(schema)) {
-                self.role(role, missing_at, true);
+            if let (Some(place), Some(role)) = (self.place, role_by_default(shape.at(schema))) {
+                self.role(place, role, missing_at, true);
             }
         }
     }

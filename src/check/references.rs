@@ -19,7 +19,8 @@ pub(super) struct Place<'a> {
     pub(super) earlier: &'a [Earlier<'a>],
     /// The ids of all steps.
     pub(super) ids: &'a [&'a str],
-    pub(super) step: &'a StepSpec,
+    /// The step it stands in; none after the last one.
+    pub(super) step: Option<&'a StepSpec>,
     pub(super) finally: bool,
 }
 
@@ -46,8 +47,13 @@ const ROLE_FIELDS: [&str; 4] = ["alias", "endpoint", "deployment_id", "release"]
 const RUN_FIELDS: [&str; 4] = ["id", "kind", "started_at", "verdict"];
 
 /// Checks all templates and expressions of a step.
-pub(super) fn check(place: &Place<'_>, out: Option<Shape<'_>>, used: &mut Used, problems: &mut Vec<Problem>) {
-    let step = place.step;
+pub(super) fn check(
+    step: &StepSpec,
+    place: &Place<'_>,
+    out: Option<Shape<'_>>,
+    used: &mut Used,
+    problems: &mut Vec<Problem>,
+) {
     for node in [Some(&step.with), step.title.as_ref()].into_iter().flatten() {
         templates(node, place, used, problems);
     }
@@ -55,7 +61,7 @@ pub(super) fn check(place: &Place<'_>, out: Option<Shape<'_>>, used: &mut Used, 
         expression(when, "when", place, None, used, problems);
     }
     // Without a known kind nothing can be said of `out`.
-    let out = Out { shape: out };
+    let out = Out { uses: &step.uses, shape: out };
     for expr in &step.expect {
         expression(expr, "expect", place, Some(out), used, problems);
     }
@@ -67,7 +73,15 @@ pub(super) fn check(place: &Place<'_>, out: Option<Shape<'_>>, used: &mut Used, 
 /// The step's own output, where it may be named.
 #[derive(Clone, Copy)]
 pub(super) struct Out<'a> {
+    uses: &'a str,
     shape: Option<Shape<'a>>,
+}
+
+/// Checks an expression that is asked when the run has ended: all steps are earlier ones then.
+pub(super) fn after(runbook: &Runbook, earlier: &[Earlier<'_>], key: &str, expr: &Expr, problems: &mut Vec<Problem>) {
+    let ids: Vec<&str> = earlier.iter().map(|step| step.id).collect();
+    let place = Place { file: "", runbook, earlier, ids: &ids, step: None, finally: false };
+    expression(expr, key, &place, None, &mut Used::default(), problems);
 }
 
 fn templates(node: &Node, place: &Place<'_>, used: &mut Used, problems: &mut Vec<Problem>) {
@@ -150,11 +164,11 @@ pub(super) fn resolve(name: &Name, place: &Place<'_>, out: Option<Out<'_>>, used
         "out" => match out {
             None => Err(refused("`out` is known in `expect` and `until` only".into())
                 .help("elsewhere use an earlier step: `steps.<id>.<field>`")),
-            Some(Out { shape: None }) => Ok(Types::new()),
-            Some(Out { shape: Some(shape) }) => shape
+            Some(Out { shape: None, .. }) => Ok(Types::new()),
+            Some(Out { shape: Some(shape), uses }) => shape
                 .field(path)
                 .map(|found| found.map(Shape::types).unwrap_or_default())
-                .map_err(|missing| no_field(name, &format!("the output of `{}`", place.step.uses), &missing)),
+                .map_err(|missing| no_field(name, &format!("the output of `{uses}`"), &missing)),
         },
         _ => Err(refused(format!("there is no name `{root}`"))
             .help(did_you_mean(root, ROOTS).unwrap_or_else(|| format!("known here: `{}`", ROOTS.join("`, `"))))),
@@ -168,14 +182,18 @@ fn earlier(name: &Name, path: &[&str], place: &Place<'_>) -> Result<Types, Probl
     };
     let Some(step) = place.earlier.iter().find(|step| step.id == *id) else {
         let known = || place.earlier.iter().map(|step| step.id);
-        return Err(if *id == place.step.id {
+        return Err(if place.step.is_some_and(|step| step.id == *id) {
             refused(format!("the step `{id}` refers to itself"))
                 .help("in `expect` and `until` its own output is `out`; elsewhere only earlier steps are known")
         } else if place.ids.contains(id) {
             refused(format!("the step `{id}` comes later")).help("move it above this one: only earlier steps are known")
         } else {
-            refused(format!("there is no step `{id}`"))
-                .help(did_you_mean(id, known()).unwrap_or_else(|| "only earlier steps are known".into()))
+            refused(format!("there is no step `{id}`")).help(did_you_mean(id, known()).unwrap_or_else(|| {
+                match place.step {
+                    Some(_) => "only earlier steps are known".into(),
+                    None => format!("its steps: `{}`", place.ids.join("`, `")),
+                }
+            }))
         });
     };
     match fields {
@@ -204,7 +222,7 @@ fn guarded(name: &Name, step: &Earlier<'_>, place: &Place<'_>) -> Result<(), Pro
     if (step.when.is_none() && !not_reached) || name.has_default {
         return Ok(());
     }
-    if let Some(own) = &place.step.when {
+    if let Some(own) = place.step.and_then(|step| step.when.as_ref()) {
         let asks = |name: &Name| {
             name.path == format!("steps.{}.ran", step.id) || name.path == format!("steps.{}.verdict", step.id)
         };

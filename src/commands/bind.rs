@@ -33,6 +33,8 @@ pub(super) struct Bound {
     pub masker: Masker,
     /// The sites file that was used, so that `resume` finds the same sites.
     pub sites_file: Option<PathBuf>,
+    /// The scenario, when the sites are those of the sandbox.
+    pub sandbox: Option<String>,
 }
 
 pub(super) async fn bind(loaded: &Loaded, bind: &Bind) -> Result<Bound, Refusal> {
@@ -49,11 +51,21 @@ pub(super) async fn bind_by(
     let inputs = inputs(runbook, &bind.options.inputs, bind.options.inputs_file.as_deref()).await?;
     let accepted = accepted(runbook, &bind.options.accept)?;
     let aliases = aliases(runbook, &bind.roles)?;
-    let found = wires(&aliases)?;
-    let sites = look(&found.wires).await;
+    bound(runbook, inputs, accepted, wires(&aliases)?).await
+}
+
+/// Asks the sites who they are, and binds the runbook to them.
+pub(super) async fn bound(
+    runbook: &Runbook,
+    inputs: Map<String, Value>,
+    accepted: BTreeMap<String, String>,
+    found: Found,
+) -> Result<Bound, Refusal> {
+    let Found { wires, file, sandbox } = found;
+    let sites = look(&wires).await;
     distinct(&sites)?;
-    let masker = masker(runbook, &found.wires, &inputs);
-    Ok(Bound { wires: found.wires, sites, inputs, accepted, masker, sites_file: found.file })
+    let masker = masker(runbook, &wires, &inputs);
+    Ok(Bound { wires, sites, inputs, accepted, masker, sites_file: file, sandbox })
 }
 
 /// The checks that are waived, each with its reason.
@@ -111,6 +123,8 @@ fn aliases(runbook: &Runbook, given: &[(String, String)]) -> Result<BTreeMap<Rol
 pub(super) struct Found {
     pub wires: BTreeMap<Role, Arc<Wire>>,
     pub file: Option<PathBuf>,
+    /// The scenario of the sandbox, if it is that.
+    pub sandbox: Option<String>,
 }
 
 /// Looks the aliases up and builds the connections; nothing is sent yet.
@@ -128,7 +142,7 @@ pub(super) fn wires(aliases: &BTreeMap<Role, String>, lookup: &Lookup, beside: &
         }
     }
     if wrong.is_empty() {
-        Ok(Found { wires, file: sites.file().map(Path::to_owned) })
+        Ok(Found { wires, file: sites.file().map(Path::to_owned), sandbox: None })
     } else {
         Err(Refusal::refused(wrong.join("\n")))
     }

@@ -8,7 +8,7 @@ use std::{
 use comfy_table::Table;
 use serde_json::json;
 
-use super::{Refusal, print, print_json, resume, run::runs_flag};
+use super::{Refusal, print, print_json, resume, run::runs_flag, sandbox};
 use crate::{
     check,
     cli::Schema,
@@ -221,10 +221,13 @@ pub(super) fn steps(kind: Option<&str>, json: bool) -> Result<Exit, Refusal> {
     Ok(Exit::Held)
 }
 
-pub(super) fn schema(what: Schema) -> Exit {
-    match what {
-        Schema::Runbook => print_json(&schema::runbook_schema(steps::ALL)),
-        Schema::Journal => print_json(&schema::journal_schema()),
-    }
-    Exit::Held
+pub(super) fn schema(what: Schema) -> Result<Exit, Refusal> {
+    let schema = match what {
+        Schema::Runbook => schema::runbook_schema(steps::ALL),
+        Schema::Journal => schema::journal_schema(),
+        Schema::Test => sandbox::test_schema()?,
+        Schema::Scenario => sandbox::scenario_schema()?,
+    };
+    print_json(&schema);
+    Ok(Exit::Held)
 }

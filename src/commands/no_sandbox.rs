@@ -2,7 +2,7 @@
 
 use super::{Refusal, load::Loaded};
 use crate::{
-    cli::{Bind, Go},
+    cli::{Bind, Go, Test},
     runs::Runs,
     verdict::Exit,
 };
@@ -18,6 +18,19 @@ pub(super) async fn stay(_: &str, _: bool) -> Result<Exit, Refusal> {
 }
 
 pub(super) fn list(_: bool) -> Result<Exit, Refusal> {
+    Err(missing())
+}
+
+#[expect(clippy::unused_async, reason = "the same signature as with the sandbox")]
+pub(super) async fn test(_: &Runs, _: &Test, _: bool) -> Result<Exit, Refusal> {
+    Err(missing())
+}
+
+pub(super) fn test_schema() -> Result<serde_json::Value, Refusal> {
+    Err(missing())
+}
+
+pub(super) fn scenario_schema() -> Result<serde_json::Value, Refusal> {
     Err(missing())
 }
 

@@ -102,6 +102,13 @@ async fn go_on(
     if let Phase::Ended(crate::event::Verdict::Held | crate::event::Verdict::Late) = state.phase {
         return Err(Refusal::refused(format!("run {} has ended, and holds: there is nothing to go on with", open.id)));
     }
+    if let Some(scenario) = &state.started.sandbox {
+        return Err(Refusal::refused(format!(
+            "run {} was on the sandbox (`{scenario}`), whose sites are gone with the process that began it: it cannot be \
+             resumed, begin a new one",
+            open.id
+        )));
+    }
     let saved = open.dir.join(RUNBOOK);
     let text = std::fs::read(&saved).map_err(|e| Refusal::new(Exit::Journal, format!("{}: {e}", saved.display())))?;
     if digest(&text) != state.started.runbook_sha256 {
@@ -135,7 +142,7 @@ async fn go_on(
         bound,
         log: Arc::new(log),
         claims,
-        given: super::answers::Given { dir, ..given },
+        answers: Arc::new(super::answers::Given { dir, ..given }),
         frozen,
         json,
     };
@@ -179,6 +186,7 @@ async fn bind_again(loaded: &load::Loaded, state: &RunState, again: &Again) -> R
         accepted: state.started.accepted.clone(),
         masker,
         sites_file: found.file,
+        sandbox: None,
     })
 }
 

@@ -13,7 +13,7 @@ use crate::{
     cli::{Bind, Go, Yes},
     clock::Clock,
     digest::digest,
-    engine::{self, Setup, StopSignal, plan::Frozen},
+    engine::{self, Answers, Setup, StopSignal, plan::Frozen},
     event::{Event, Observer, RunStarted, RunbookKind, Signal, SiteRecord},
     human,
     journal::{FileRecorder, JOURNAL},
@@ -46,10 +46,10 @@ pub(super) async fn run(
         tracing::warn!("{warnings}");
     }
     let bound = bind::bind(&loaded, bind).await?;
-    begin(runs, loaded, bound, go, plan, json).await
+    begin(runs, loaded, bound, go, plan, json).await?.drive().await
 }
 
-/// Begins a run of a runbook that is bound, and drives it.
+/// Begins a run of a runbook that is bound.
 pub(super) async fn begin(
     runs: &Runs,
     loaded: Loaded,
@@ -57,7 +57,7 @@ pub(super) async fn begin(
     go: &Go,
     plan: Option<&Path>,
     json: bool,
-) -> Result<Exit, Refusal> {
+) -> Result<UnderWay, Refusal> {
     let kept = plan.map(|path| kept(path, &loaded, &bound)).transpose()?;
     let (user, host) = terminal::who_and_where();
     let given = answers(&loaded.runbook, go.confirm_target.as_deref(), &go.yes, &bound.sites, &user)?;
@@ -89,18 +89,17 @@ pub(super) async fn begin(
             return Err(bind::broken(&failure, &bound.masker));
         }
     };
-    let under_way = UnderWay {
+    tracing::debug!(run = id, "begins");
+    Ok(UnderWay {
         runs: runs.clone(),
         runbook: loaded.runbook,
         bound,
         log: Arc::new(log),
         claims,
-        given: Given { dir, ..given },
+        answers: Arc::new(Given { dir, ..given }),
         frozen: kept.map(|kept| kept.frozen),
         json,
-    };
-    tracing::debug!(run = id, "begins");
-    under_way.drive().await
+    })
 }
 
 /// A run that has begun, or was read again.
@@ -110,41 +109,24 @@ pub(super) struct UnderWay {
     pub bound: Bound,
     pub log: Arc<Log>,
     pub claims: Arc<FileClaims>,
-    pub given: Given,
+    pub answers: Arc<dyn Answers>,
     pub frozen: Option<Frozen>,
     pub json: bool,
 }
 
 impl UnderWay {
     /// Drives the run, prints its last words, and gives its exit code.
-    pub(super) async fn drive(self) -> Result<Exit, Refusal> {
+    pub(super) async fn drive(mut self) -> Result<Exit, Refusal> {
         let stop = StopSignal::default();
-        listen(&stop).map_err(|e| Refusal::new(Exit::Defect, format!("signals cannot be caught: {e}")))?;
-        let journal = self.given.dir.join(JOURNAL).display().to_string();
-        let setup = Setup {
-            runbook: self.runbook,
-            kinds: steps::ALL,
-            changes: changes::ALL,
-            log: Arc::clone(&self.log),
-            wires: self.bound.wires,
-            inputs: self.bound.inputs,
-            answers: Arc::new(self.given),
-            claims: Arc::clone(&self.claims) as Arc<dyn Claims>,
-            stop,
-            clock: Clock::Wall,
-            frozen: self.frozen,
-            probe: true,
-            waits: true,
-        };
-        let ended = engine::run(&setup).await;
+        listen(&stop)?;
+        let ended = self.run_through(stop).await;
         if self.log.state(|state| matches!(state.phase, Phase::Ended(_))) {
             self.claims.release();
         }
-        if let Err(failure) = ended {
-            return Err(bind::broken(&failure, &self.bound.masker));
-        }
+        ended?;
         // The last words come from what is on disk, where secrets are masked.
         let id = self.log.state(|state| state.started.run.clone());
+        let journal = self.runs.dir(&id).join(JOURNAL).display().to_string();
         let (written, state) = super::resume::read(&self.runs, &id)?;
         let (_, exit) = verdict::verdict(&state);
         if self.json {
@@ -153,6 +135,26 @@ impl UnderWay {
             print(&report::summary::summary(&state, &journal, &written.head, &runs_flag(&self.runs)));
         }
         Ok(exit)
+    }
+
+    /// Drives the run to its end, to an open question or to a second signal, and says nothing.
+    pub(super) async fn run_through(&mut self, stop: StopSignal) -> Result<(), Refusal> {
+        let setup = Setup {
+            runbook: self.runbook.clone(),
+            kinds: steps::ALL,
+            changes: changes::ALL,
+            log: Arc::clone(&self.log),
+            wires: self.bound.wires.clone(),
+            inputs: self.bound.inputs.clone(),
+            answers: Arc::clone(&self.answers),
+            claims: Arc::clone(&self.claims) as Arc<dyn Claims>,
+            stop,
+            clock: Clock::Wall,
+            frozen: self.frozen.take(),
+            probe: true,
+            waits: true,
+        };
+        engine::run(&setup).await.map_err(|failure| bind::broken(&failure, &self.bound.masker))
     }
 }
 
@@ -166,15 +168,17 @@ pub(super) fn observers(console: &Arc<Console>, json: bool) -> Vec<Arc<dyn Obser
     if json { Vec::new() } else { vec![Arc::clone(console) as _] }
 }
 
-fn listen(stop: &StopSignal) -> std::io::Result<()> {
+/// Hands SIGINT, SIGTERM and SIGHUP on.
+pub(super) fn listen(stop: &StopSignal) -> Result<(), Refusal> {
     use tokio::signal::unix::{SignalKind, signal};
+    let deaf = |e| Refusal::new(Exit::Defect, format!("signals cannot be caught: {e}"));
     for (kind, which) in [
         (SignalKind::interrupt(), Signal::Interrupt),
         (SignalKind::terminate(), Signal::Terminate),
         // The terminal went away: end in order, as for SIGTERM.
         (SignalKind::hangup(), Signal::Terminate),
     ] {
-        let (mut signals, stop) = (signal(kind)?, stop.clone());
+        let (mut signals, stop) = (signal(kind).map_err(deaf)?, stop.clone());
         tokio::spawn(async move {
             while signals.recv().await.is_some() {
                 stop.send(which);
@@ -199,6 +203,7 @@ pub(super) fn started(loaded: &Loaded, bound: &Bound, id: &str, go: &Go, user: S
         host,
         inputs: bound.inputs.clone(),
         sites: bound.sites.clone(),
+        sandbox: bound.sandbox.clone(),
         sites_file: bound.sites_file.as_ref().map(|path| path.display().to_string()),
         accepted: bound.accepted.clone(),
         since: go.since,

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use comfy_table::Table;
 use serde_json::json;
 
+pub(super) use super::test::test;
 use super::{
     Refusal,
     bind::{self, Found},
@@ -13,18 +14,24 @@ use super::{
 };
 use crate::{
     cli::{Bind, Go},
-    problem,
+    human::plural,
+    problem::Level,
     runs::Runs,
-    sandbox::{self, Access, Pair, Scenario, scenario},
+    sandbox::{self, Access, Pair, Scenario},
+    schema,
     secret::Secret,
     site::{SiteSpec, Value, Wire},
+    testing::{
+        Invalid,
+        scenario::{self, NoScenario},
+    },
     types::Role,
     verdict::Exit,
 };
 
 /// What both sites are called, as the roles of a recovery are.
 const SOURCE: &str = "source";
-const TARGET: &str = "target";
+pub(super) const TARGET: &str = "target";
 /// The sites take any.
 const REGION: &str = "us-east-1";
 
@@ -56,7 +63,7 @@ pub(super) async fn run(
     }
     let mut go = Go { sandbox: None, confirm_target: Some(TARGET.into()), since: go.since, yes: go.yes.clone() };
     let asks = |step: &str| loaded.runbook.steps.iter().any(|spec| spec.id == step);
-    let yes = scenario.answers.iter().filter(|(step, answer)| asks(step) && answer.as_bool() != Some(false));
+    let yes = scenario.answers.iter().filter(|(step, answer)| asks(step) && answer.0);
     go.yes.yes.extend(yes.map(|(step, _)| step.clone()));
     let pair = start(scenario).await?;
     if !json {
@@ -66,7 +73,7 @@ pub(super) async fn run(
         );
     }
     let bound = bind::bind_by(&loaded, &bind, |aliases| wires(&pair, aliases)).await?;
-    run::begin(runs, loaded, bound, &go, None, json).await
+    run::begin(runs, loaded, bound, &go, None, json).await?.drive().await
 }
 
 /// Starts a pair and stays until it is stopped.
@@ -119,7 +126,7 @@ pub(super) fn list(json: bool) -> Result<Exit, Refusal> {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     table.set_header(["scenario", "what happens"]);
-    for (name, _) in scenario::ALL {
+    for (name, _) in sandbox::scenario::ALL {
         let Scenario { scenario, summary, .. } = find(name)?;
         table.add_row([&scenario, &summary]);
         rows.push(json!({ "scenario": scenario, "summary": summary }));
@@ -146,27 +153,38 @@ fn stopped() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-async fn start(scenario: Scenario) -> Result<Pair, Refusal> {
+pub(super) async fn start(scenario: Scenario) -> Result<Pair, Refusal> {
     let started = sandbox::start(scenario).await;
     started.map_err(|e| Refusal::new(Exit::Broke, format!("the sandbox cannot listen on this machine: {e}")))
 }
 
 /// A scenario by its name, or from a file.
 fn find(name: &str) -> Result<Scenario, Refusal> {
-    let wrong = |problem, text: &str| Refusal::refused(problem::render(name, text, &[problem], false));
-    if let Some((_, text)) = scenario::ALL.iter().find(|(known, _)| *known == name) {
-        return Scenario::read(text).map_err(|problem| wrong(problem, text));
-    }
-    if !Path::new(name).extension().is_some_and(|e| e == "yaml" || e == "yml") {
-        let known: Vec<&str> = scenario::ALL.iter().map(|(known, _)| *known).collect();
-        return Err(Refusal::refused(format!("there is no scenario `{name}`: known are {}", known.join(", "))));
-    }
-    let text = std::fs::read_to_string(name).map_err(|e| Refusal::refused(format!("{name}: cannot be read: {e}")))?;
-    Scenario::read(&text).map_err(|problem| wrong(problem, &text))
+    scenario::find(name, Path::new("")).map_err(|no| match no {
+        NoScenario::Unknown(problem) => {
+            Refusal::refused(problem.help.map_or(problem.what.clone(), |help| format!("{}: {help}", problem.what)))
+        }
+        NoScenario::Invalid(invalid) => refuse(&[invalid]),
+    })
+}
+
+/// All problems of files, as `check` prints them.
+pub(super) fn refuse(files: &[Invalid]) -> Refusal {
+    let errors = files.iter().flat_map(|file| &file.problems).filter(|problem| problem.level == Level::Error).count();
+    let rendered: Vec<String> = files.iter().map(Invalid::render).collect();
+    Refusal::refused(format!("{}\n\n{}", plural(errors as u64, "error"), rendered.join("\n").trim_end()))
+}
+
+pub(super) fn test_schema() -> Result<serde_json::Value, Refusal> {
+    Ok(schema::test_schema())
+}
+
+pub(super) fn scenario_schema() -> Result<serde_json::Value, Refusal> {
+    Ok(schema::scenario_schema())
 }
 
 /// The connections to the pair: a role is bound to the site of its name.
-fn wires(pair: &Pair, aliases: &BTreeMap<Role, String>) -> Result<Found, Refusal> {
+pub(super) fn wires(pair: &Pair, aliases: &BTreeMap<Role, String>) -> Result<Found, Refusal> {
     let mut wires = BTreeMap::new();
     for (role, alias) in aliases {
         let site = match alias.as_str() {
@@ -180,7 +198,7 @@ fn wires(pair: &Pair, aliases: &BTreeMap<Role, String>) -> Result<Found, Refusal
         let spec = spec(alias, site).ok_or_else(|| Refusal::new(Exit::Defect, "the sandbox has no usable address"))?;
         wires.insert(role.clone(), Wire::new(spec)?);
     }
-    Ok(Found { wires, file: None })
+    Ok(Found { wires, file: None, sandbox: Some(pair.scenario.scenario.clone()) })
 }
 
 fn spec(alias: &str, site: &Access) -> Option<SiteSpec> {

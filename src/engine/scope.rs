@@ -18,7 +18,8 @@ pub(super) fn scope(setup: &Setup, out: Option<&Value>) -> Value {
     scope
 }
 
-fn of(state: &RunState, inputs: &Map<String, Value>) -> Value {
+/// The scope of a run by its state; `inputs` has the values of secret ones too.
+pub fn of(state: &RunState, inputs: &Map<String, Value>) -> Value {
     let mut steps = Map::new();
     for (id, step) in &state.steps {
         let (mut fields, verdict) = match &step.phase {

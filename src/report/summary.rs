@@ -66,6 +66,10 @@ fn objective(rto: Measured) -> String {
 fn next(state: &RunState, verdict: Verdict, runs_flag: &str) -> Vec<String> {
     let run = &state.started.run;
     let mut lines = Vec::new();
+    // The sites of the sandbox are gone with the process: there is nothing to go on with.
+    if state.started.sandbox.is_some() && !matches!(verdict, Verdict::Held | Verdict::Late) {
+        return vec![format!("firedrill show {run}{runs_flag}")];
+    }
     match verdict {
         Verdict::Held | Verdict::Late => lines.push(format!("firedrill audit verify {run}{runs_flag}")),
         Verdict::Waiting => {

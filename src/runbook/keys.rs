@@ -107,11 +107,13 @@ pub const UNTIL: &[Key] = &[
     needed("deadline", "After this time it did not hold", || shared("Period")),
 ];
 
-const fn needed(name: &'static str, about: &'static str, schema: fn() -> Value) -> Key {
+/// A key that must be there.
+pub(crate) const fn needed(name: &'static str, about: &'static str, schema: fn() -> Value) -> Key {
     Key { name, required: true, about, schema }
 }
 
-const fn optional(name: &'static str, about: &'static str, schema: fn() -> Value) -> Key {
+/// A key that may be left out.
+pub(crate) const fn optional(name: &'static str, about: &'static str, schema: fn() -> Value) -> Key {
     Key { name, required: false, about, schema }
 }
 
@@ -119,7 +121,7 @@ fn text() -> Value {
     json!({"type": "string"})
 }
 
-fn any() -> Value {
+pub(crate) fn any() -> Value {
     json!({})
 }
 
@@ -127,7 +129,7 @@ fn limit() -> Value {
     json!({"type": ["number", "string"]})
 }
 
-fn shared(name: &str) -> Value {
+pub(crate) fn shared(name: &str) -> Value {
     json!({"$ref": format!("#/$defs/{name}")})
 }
 
@@ -140,7 +142,7 @@ fn named(name: &str) -> Value {
 }
 
 /// The schema of an enum without what would be said twice.
-fn schema_of<T: JsonSchema>() -> Value {
+pub(crate) fn schema_of<T: JsonSchema>() -> Value {
     let mut schema: Schema = schema_for!(T);
     for key in ["$schema", "title", "description"] {
         schema.remove(key);

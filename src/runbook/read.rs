@@ -61,7 +61,7 @@ pub(crate) fn gather(root: &Node, problems: &mut Vec<Problem>) -> Runbook {
 }
 
 /// Reports a node that is no mapping, keys that are not known, and keys that are missing.
-fn mapping(node: &Node, what: &str, known: &[Key], problems: &mut Vec<Problem>) {
+pub(crate) fn mapping(node: &Node, what: &str, known: &[Key], problems: &mut Vec<Problem>) {
     let Value::Map(entries) = &node.value else {
         let names: Vec<&str> = known.iter().filter(|key| key.required).map(|key| key.name).collect();
         let known: Vec<&str> = known.iter().map(|key| key.name).collect();
@@ -92,7 +92,7 @@ fn mapping(node: &Node, what: &str, known: &[Key], problems: &mut Vec<Problem>) 
 }
 
 /// The value of a key as a type of ours, if it is there and fits.
-fn field<T: DeserializeOwned>(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<T> {
+pub(crate) fn field<T: DeserializeOwned>(node: &Node, key: &str, problems: &mut Vec<Problem>) -> Option<T> {
     node.get(key)?.decode().map_err(|problem| problems.push(problem)).ok()
 }
 
@@ -260,7 +260,7 @@ fn step(node: &Node, problems: &mut Vec<Problem>) -> StepSpec {
 }
 
 /// A bare expression. One in braces is reported, and read as if it had none.
-fn expression(key: &str, node: &Node, problems: &mut Vec<Problem>) -> Option<Expr> {
+pub(crate) fn expression(key: &str, node: &Node, problems: &mut Vec<Problem>) -> Option<Expr> {
     let Some(text) = node.as_str() else {
         problems.push(
             Problem::error(node.span, format!("`{key}` is an expression, found {}", node.sort()))
@@ -273,7 +273,7 @@ fn expression(key: &str, node: &Node, problems: &mut Vec<Problem>) -> Option<Exp
     }
     let bare = text.trim().strip_prefix("{{").and_then(|text| text.strip_suffix("}}")).map(str::trim);
     let help = bare.map_or_else(
-        || "`when`, `expect` and `until` are bare expressions".into(),
+        || format!("`{key}` takes bare expressions, without braces"),
         |bare| format!("write it without braces: `{bare}`"),
     );
     problems.push(Problem::error(node.span, format!("`{key}` is a bare expression, not a template")).help(help));

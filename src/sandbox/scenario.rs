@@ -5,11 +5,15 @@ mod values;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::values::{Percent, Wait};
-use crate::{problem::Problem, tree};
+pub use self::values::{Percent, Wait, Yes};
+use crate::{
+    problem::Problem,
+    tree::{self, Node},
+};
 
 /// The scenarios that come with the program: name and text.
 pub const ALL: &[(&str, &str)] = &[
@@ -48,7 +52,7 @@ pub const ALL: &[(&str, &str)] = &[
 ];
 
 /// What the two sites hold and how they behave.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
     /// Its name.
@@ -87,12 +91,12 @@ pub struct Scenario {
     pub inputs: BTreeMap<String, Value>,
     /// Answers to people's questions, by step.
     #[serde(default)]
-    pub answers: BTreeMap<String, Value>,
+    pub answers: BTreeMap<String, Yes>,
 }
 
 /// What the source's bucket holds. The keys of `multipart` and those below it are besides `objects`, and have as many
 /// versions each.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Data {
     /// Keys; the first four of them have names that trip up clients.
@@ -136,7 +140,7 @@ pub struct Data {
 }
 
 /// A bucket's default retention.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Retention {
     /// How strict it is.
@@ -146,7 +150,7 @@ pub struct Retention {
 }
 
 /// How strict a retention is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Some may lift it.
@@ -167,7 +171,7 @@ impl Mode {
 
 /// The source's rule, with all its switches.
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the rule")]
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rule {
     /// New delete markers are sent (`DeleteMarkerReplication`).
@@ -185,7 +189,7 @@ pub struct Rule {
 }
 
 /// What happened to the target.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Damage {
     /// Its bucket is gone.
@@ -203,7 +207,7 @@ pub struct Damage {
 }
 
 /// How a site behaves.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Behaviour {
     /// Does not answer at all.
@@ -225,7 +229,7 @@ pub struct Behaviour {
 }
 
 /// Times of too many requests, which come and go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Storms {
     /// From the end of one to the next.
@@ -243,7 +247,7 @@ impl Storms {
 }
 
 /// How resyncs go: seconds here stand for minutes there.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Resync {
     /// Between two writes of the counters.
@@ -259,7 +263,7 @@ pub struct Resync {
 }
 
 /// Something that happens once.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Event {
     /// When.
@@ -269,7 +273,7 @@ pub struct Event {
 }
 
 /// When.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct At {
     /// When the first resync has worked on this share of its versions.
@@ -277,7 +281,7 @@ pub struct At {
 }
 
 /// What.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Do {
     /// The site that goes away and comes back as a new process.
@@ -290,7 +294,7 @@ pub struct Do {
 }
 
 /// One of the two sites.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Which {
     /// The one that has the data.
@@ -300,7 +304,7 @@ pub enum Which {
 }
 
 /// The status of a resync whose server was restarted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum After {
     /// As it is: a new start is needed.
@@ -311,7 +315,7 @@ pub enum After {
 }
 
 /// What a resync does in place of its work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Lie {
     /// It works.
@@ -336,10 +340,13 @@ impl Scenario {
         Some(Self::read(text))
     }
     pub fn read(text: &str) -> Result<Self, Problem> {
-        let file = tree::parse(text)?;
-        let scenario: Self = file.decode()?;
+        Self::of(&tree::parse(text)?)
+    }
+    /// The same from a file that was read, or a part of one.
+    pub fn of(node: &Node) -> Result<Self, Problem> {
+        let scenario: Self = node.decode()?;
         match scenario.misfit() {
-            Some((field, what)) => Err(Problem::error(file.get(field).unwrap_or(&file).span, what)),
+            Some((field, what)) => Err(Problem::error(node.get(field).unwrap_or(node).span, what)),
             None => Ok(scenario),
         }
     }

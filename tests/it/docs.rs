@@ -7,7 +7,8 @@ use firedrill::{cli::Cli, sites, verdict::Exit};
 
 use crate::case::Firedrill;
 
-const DOCUMENTS: [&str; 5] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/journal.md"];
+const DOCUMENTS: [&str; 6] =
+    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/journal.md", "docs/testing-runbooks.md"];
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
@@ -55,6 +56,35 @@ fn commands_that_need_no_server_run() {
         }
     }
     panic!("README.md checks no runbook");
+}
+
+#[cfg(feature = "sandbox")]
+#[test]
+fn the_tests_of_the_document_pass_and_its_commands_run() {
+    let [file] = blocks("docs/testing-runbooks.md", "yaml").try_into().expect("one file of tests");
+    let drill = Firedrill::new()
+        .file("runbooks/resync_bucket.yaml", &read("runbooks/resync_bucket.yaml"))
+        .file("runbooks/resync_bucket.test.yaml", &file);
+    fs::create_dir(drill.folder().join("target")).unwrap();
+    let mut commands = 0;
+    for line in blocks("docs/testing-runbooks.md", "sh").iter().flat_map(|block| block.lines()) {
+        let args = words(line)[1..].to_vec();
+        if args[0] == "show" {
+            let wrong = file.replacen("verdict: held", "verdict: broke", 1).replace("exit: 0", "exit: 5");
+            drill
+                .clone()
+                .file("wrong.test.yaml", &wrong.replace("runbook: ", "runbook: runbooks/"))
+                .args(["test", "wrong.test.yaml"])
+                .run()
+                .exit(4);
+            let runs = drill.folder().join("runs/tests").display().to_string();
+            drill.clone().args(["show", "latest", "--runs", &runs]).run().exit(0).says("validate");
+        } else {
+            drill.clone().args(args).run().exit(0);
+        }
+        commands += 1;
+    }
+    assert!(commands >= 6, "only {commands} commands found");
 }
 
 #[test]
@@ -110,7 +140,10 @@ fn what_the_readme_quotes_is_there() {
     }
     for runbook in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("runbooks")).unwrap() {
         let name = runbook.unwrap().file_name().to_string_lossy().into_owned();
-        assert!(readme.contains(&format!("(runbooks/{name})")), "README.md says nothing of {name}");
+        assert!(
+            name.ends_with(".test.yaml") || readme.contains(&format!("(runbooks/{name})")),
+            "README.md says nothing of {name}"
+        );
     }
 }
 

@@ -73,7 +73,7 @@ fn help_reads_as_recorded() {
     golden("help", &case(), &["--help"]);
     for command in [
         "check", "plan", "run", "recover", "verify", "resume", "approve", "runs", "show", "audit", "steps", "schema",
-        "sites",
+        "sites", "test",
     ] {
         golden(&format!("help_{command}"), &case(), &[command, "--help"]);
     }
@@ -102,6 +102,8 @@ fn the_schemas_are_the_shipped_ones() {
     for (args, shipped) in [
         (&["schema"][..], "runbook.schema.json"),
         (&["schema", "runbook"], "runbook.schema.json"),
+        (&["schema", "test"], "test.schema.json"),
+        (&["schema", "scenario"], "scenario.schema.json"),
         (&["schema", "journal"], "journal.schema.json"),
     ] {
         let outcome = case().args(args).run().exit(0);

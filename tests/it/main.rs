@@ -23,6 +23,8 @@ mod interrupted;
 mod invalid;
 #[cfg(test)]
 mod link;
+#[cfg(all(test, not(feature = "sandbox")))]
+mod no_sandbox;
 #[cfg(test)]
 #[cfg(feature = "sandbox")]
 mod network;
@@ -56,6 +58,9 @@ mod secrecy;
 mod seed;
 #[cfg(test)]
 mod site;
+#[cfg(test)]
+#[cfg(feature = "sandbox")]
+mod testing;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]

@@ -18,12 +18,24 @@ fn both() -> [&'static [Kind]; 2] {
     [TOYS, ALL]
 }
 
+/// The schemas besides that of runbooks.
+fn others() -> Vec<(&'static str, Value)> {
+    vec![
+        ("journal", journal_schema()),
+        #[cfg(feature = "sandbox")]
+        ("test", firedrill::schema::test_schema()),
+        #[cfg(feature = "sandbox")]
+        ("scenario", firedrill::schema::scenario_schema()),
+    ]
+}
+
 fn shipped() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("runbooks");
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let read = entries
         .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read_to_string(&path).unwrap()));
-    let mut all: Vec<_> = read.collect();
+    // Their tests are checked by `testing`.
+    let mut all: Vec<_> = read.filter(|(name, _)| !name.ends_with(".test.yaml")).collect();
     all.sort();
     assert!(all.len() >= 3, "{all:?}");
     all
@@ -69,7 +81,9 @@ fn every_property_has_a_description() {
             walk(&(kind.output)().to_value(), kind.uses, &mut missing);
         }
     }
-    walk(&journal_schema(), "journal", &mut missing);
+    for (name, schema) in others() {
+        walk(&schema, name, &mut missing);
+    }
     assert!(missing.is_empty(), "without a description: {missing:#?}");
 }
 
@@ -77,12 +91,10 @@ fn every_property_has_a_description() {
 fn the_generated_files_are_fresh() {
     let pretty = |schema: &Value| serde_json::to_string_pretty(schema).unwrap() + "\n";
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
-    for (name, text) in [
-        ("runbook.schema.json", pretty(&runbook_schema(ALL))),
-        ("journal.schema.json", pretty(&journal_schema())),
-        ("steps.md", reference(ALL)),
-    ] {
-        let path = folder.join(name);
+    let others = others().into_iter().map(|(name, schema)| (format!("{name}.schema.json"), pretty(&schema)));
+    let runbooks = ("runbook.schema.json".to_owned(), pretty(&runbook_schema(ALL)));
+    for (name, text) in others.chain([runbooks, ("steps.md".to_owned(), reference(ALL))]) {
+        let path = folder.join(&name);
         if env::var_os("UPDATE").is_some() {
             fs::create_dir_all(&folder).unwrap();
             fs::write(&path, &text).unwrap();
@@ -155,7 +167,7 @@ fn a_line_of_a_journal_fits_the_schema_of_journals() {
 
 #[test]
 fn the_schema_itself_is_valid() {
-    for schema in both().map(runbook_schema).into_iter().chain([journal_schema()]) {
+    for schema in both().map(runbook_schema).into_iter().chain(others().into_iter().map(|(_, schema)| schema)) {
         jsonschema::meta::validate(&schema).unwrap();
         jsonschema::validator_for(&schema).unwrap();
     }

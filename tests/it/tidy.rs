@@ -39,12 +39,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("sites", &["tree", "secret", "problem", "site", "types"]),
-    ("schema", &["check", "step", "runbook", "event", "types"]),
+    ("schema", &["check", "step", "runbook", "event", "types", "testing", "sandbox"]),
     ("journal", &["event", "mask", "site", "failure", "clock", "digest"]),
     ("runs", &["journal", "event", "failure", "replay", "verdict", "step"]),
     ("report", &["event", "replay", "verdict", "clock", "human"]),
     // Reads its scenarios, and nothing else: what it behaves like is MinIO, not us.
     ("sandbox", &["tree", "problem"]),
+    (
+        "testing",
+        &[
+            "tree", "problem", "check", "runbook", "template", "step", "event", "replay", "verdict", "engine",
+            "sandbox", "human",
+        ],
+    ),
     ("cli", &[]),
     // The commands wire everything, and only main may use them.
     ("commands", &EVERYTHING),
@@ -58,10 +65,10 @@ const CONTRACT: [&str; 13] = [
     "types",
 ];
 
-const EVERYTHING: [&str; 29] = [
+const EVERYTHING: [&str; 30] = [
     "change", "check", "cli", "clock", "compare", "digest", "mask", "engine", "event", "failure", "human", "journal",
     "log", "problem", "replay", "report", "runbook", "runs", "sandbox", "schema", "secret", "site", "sites", "step",
-    "steps", "template", "tree", "types", "verdict",
+    "steps", "template", "testing", "tree", "types", "verdict",
 ];
 
 /// A source file without its comments, the texts in it and its unit tests.

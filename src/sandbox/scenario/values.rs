@@ -1,8 +1,10 @@
-//! Shares and times, as scenarios write them.
+//! Shares, times and answers, as scenarios write them.
 
-use std::{str::FromStr, time::Duration};
+use std::{borrow::Cow, str::FromStr, time::Duration};
 
-use serde::{Deserialize, Deserializer, de};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::Value;
 
 /// A share, e.g. `30%` or `0.1%`; down to a thousandth of a percent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +16,39 @@ pub struct Percent {
 /// A length of time, e.g. `500ms`, `3s`, `2m`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wait(pub Duration);
+
+/// A person's answer: `yes` or `no`, `true` or `false`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Yes(pub bool);
+
+/// The schema of a text that is read by hand.
+macro_rules! text_schema {
+    ($type:ident, $about:literal, $pattern:literal, $example:literal) => {
+        impl JsonSchema for $type {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "description": $about, "pattern": $pattern, "examples": [$example] })
+            }
+        }
+    };
+}
+
+text_schema!(Percent, "A share, `0%` to `100%`, down to a thousandth of a percent", "^(100(\\.0{1,3})?|[0-9]{1,2}(\\.[0-9]{1,3})?)%$", "30%");
+text_schema!(Wait, "A length of time: `500ms`, `3s` or `2m`", "^[0-9]{1,9}(ms|s|m)$", "3s");
+
+impl JsonSchema for Yes {
+    fn schema_name() -> Cow<'static, str> {
+        "Yes".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A person's answer: `yes` or `no`, `true` or `false`",
+            "anyOf": [{ "type": "boolean" }, { "enum": ["yes", "no"] }],
+        })
+    }
+}
 
 const WHOLE: u64 = 100_000;
 
@@ -56,6 +91,34 @@ impl FromStr for Percent {
         number()
             .map(|parts| Self { parts })
             .ok_or_else(|| format!("expected a share like `30%` or `0.1%`, found `{text}`"))
+    }
+}
+
+impl Serialize for Percent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}.{:03}%", self.parts / 1000, self.parts % 1000))
+    }
+}
+
+impl Serialize for Wait {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}ms", self.0.as_millis()))
+    }
+}
+
+impl Serialize for Yes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bool(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Yes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::Bool(yes) => Ok(Self(yes)),
+            Value::String(word) if word == "yes" || word == "no" => Ok(Self(word == "yes")),
+            other => Err(de::Error::custom(format!("expected `yes` or `no`, found `{other}`"))),
+        }
     }
 }
 

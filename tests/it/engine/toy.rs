@@ -468,6 +468,7 @@ fn started(runbook: &Runbook) -> RunStarted {
         host: "h".into(),
         inputs: serde_json::Map::new(),
         sites: BTreeMap::from([("source".to_owned(), record)]),
+        sandbox: None,
         sites_file: None,
         accepted: BTreeMap::new(),
         since: None,
