@@ -23,11 +23,11 @@ mod interrupted;
 mod invalid;
 #[cfg(test)]
 mod link;
-#[cfg(all(test, not(feature = "sandbox")))]
-mod no_sandbox;
 #[cfg(test)]
 #[cfg(feature = "sandbox")]
 mod network;
+#[cfg(all(test, not(feature = "sandbox")))]
+mod no_sandbox;
 #[cfg(test)]
 mod outages;
 #[cfg(test)]

@@ -35,7 +35,12 @@ macro_rules! text_schema {
     };
 }
 
-text_schema!(Percent, "A share, `0%` to `100%`, down to a thousandth of a percent", "^(100(\\.0{1,3})?|[0-9]{1,2}(\\.[0-9]{1,3})?)%$", "30%");
+text_schema!(
+    Percent,
+    "A share, `0%` to `100%`, down to a thousandth of a percent",
+    "^(100(\\.0{1,3})?|[0-9]{1,2}(\\.[0-9]{1,3})?)%$",
+    "30%"
+);
 text_schema!(Wait, "A length of time: `500ms`, `3s` or `2m`", "^[0-9]{1,9}(ms|s|m)$", "3s");
 
 impl JsonSchema for Yes {
