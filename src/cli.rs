@@ -184,6 +184,18 @@ pub enum Command {
         #[arg(value_name = "RUN")]
         run: String,
     },
+    /// Write a report of a run, from its journal alone
+    Report {
+        /// Id of the run, its unique beginning or end, or `latest`
+        #[arg(value_name = "RUN")]
+        run: String,
+        /// Form of the report
+        #[arg(long, value_enum, default_value_t = ReportForm::Markdown, value_name = "FORM")]
+        format: ReportForm,
+        /// Write it here instead of to stdout
+        #[arg(long, short = 'o', value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Verify the journal of a run
     Audit {
         #[command(subcommand)]
@@ -195,7 +207,7 @@ pub enum Command {
         #[arg(value_name = "KIND")]
         kind: Option<String>,
     },
-    /// Print a JSON Schema: of runbooks, tests, scenarios or journals
+    /// Print a JSON Schema: of runbooks, tests, scenarios, journals or reports
     Schema {
         /// Of what
         #[arg(value_enum, default_value_t = Schema::Runbook)]
@@ -233,6 +245,20 @@ pub enum Schema {
     Scenario,
     /// The JSON Schema of a journal's lines
     Journal,
+    /// The JSON Schema of a report with `--format json`
+    Report,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ReportForm {
+    /// One HTML file that needs nothing else, for an auditor
+    Html,
+    /// For a job's page or a ticket
+    Markdown,
+    /// For CI: steps and checks as test cases
+    Junit,
+    /// For scripts; `firedrill schema report` describes it
+    Json,
 }
 
 /// Which tests are run, and how.

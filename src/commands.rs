@@ -6,6 +6,7 @@ mod embedded;
 mod load;
 mod look;
 mod plan;
+mod report;
 mod resume;
 mod run;
 #[cfg_attr(not(feature = "sandbox"), path = "commands/no_sandbox.rs")]
@@ -120,6 +121,7 @@ pub async fn execute(cli: Cli) -> Result<Exit, Refusal> {
         }
         Command::Runs => look::runs(&runs, json),
         Command::Show { run } => look::show(&runs, &run, json),
+        Command::Report { run, format, out } => report::report(&runs, &run, format, out.as_deref()),
         Command::Audit { command: Audit::Verify { run } } => look::audit(&runs, &run, json),
         Command::Steps { kind } => look::steps(kind.as_deref(), json),
         Command::Schema { what } => look::schema(what),

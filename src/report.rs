@@ -1,5 +1,8 @@
-//! Reports of a run, each from its events or its state alone.
+//! Reports of a run, each from its journal alone.
 
+mod chart;
 pub mod console;
-pub mod json;
+pub mod document;
+pub mod facts;
+pub mod junit;
 pub mod summary;

@@ -10,6 +10,7 @@ pub use self::reference::{kind_reference, overview, reference};
 use crate::testing;
 use crate::{
     event::{Effect, Line},
+    report::facts::Report,
     runbook::keys::{self, Key},
     step::Kind,
     types::{BucketName, Moment, Period, Role},
@@ -83,9 +84,18 @@ pub fn scenario_schema() -> Value {
 
 /// The JSON schema of one line of a journal.
 pub fn journal_schema() -> Value {
-    let mut schema = part::<Line>();
+    document::<Line>("Line of a journal")
+}
+
+/// The JSON schema of `firedrill report --format json`.
+pub fn report_schema() -> Value {
+    document::<Report>("Report of a run")
+}
+
+fn document<T: JsonSchema>(title: &str) -> Value {
+    let mut schema = part::<T>();
     describe(&mut schema);
-    let mut whole = json!({"$schema": DRAFT, "title": "Line of a journal"});
+    let mut whole = json!({"$schema": DRAFT, "title": title});
     if let (Some(whole), Value::Object(entries)) = (whole.as_object_mut(), schema) {
         whole.extend(entries);
     }

@@ -123,7 +123,7 @@ pub(super) fn show(runs: &Runs, wanted: &str, json: bool) -> Result<Exit, Refusa
     let (journal, state) = resume::read(runs, &id)?;
     let path = runs.dir(&id).join(JOURNAL).display().to_string();
     if json {
-        print_json(&report::json::run(&state, &path, &journal.head));
+        print_json(&report::facts::Report::new(&journal.lines, &state, &path, &journal.head));
         return Ok(Exit::Held);
     }
     let console = Console::stdout();
@@ -225,6 +225,7 @@ pub(super) fn schema(what: Schema) -> Result<Exit, Refusal> {
     let schema = match what {
         Schema::Runbook => schema::runbook_schema(steps::ALL),
         Schema::Journal => schema::journal_schema(),
+        Schema::Report => schema::report_schema(),
         Schema::Test => sandbox::test_schema()?,
         Schema::Scenario => sandbox::scenario_schema()?,
     };

@@ -130,7 +130,7 @@ impl UnderWay {
         let (written, state) = super::resume::read(&self.runs, &id)?;
         let (_, exit) = verdict::verdict(&state);
         if self.json {
-            print_json(&report::json::run(&state, &journal, &written.head));
+            print_json(&report::facts::Report::new(&written.lines, &state, &journal, &written.head));
         } else {
             print(&report::summary::summary(&state, &journal, &written.head, &runs_flag(&self.runs)));
         }

@@ -63,7 +63,7 @@ fn objective(rto: Measured) -> String {
 }
 
 /// What to do next, most useful first.
-fn next(state: &RunState, verdict: Verdict, runs_flag: &str) -> Vec<String> {
+pub fn next(state: &RunState, verdict: Verdict, runs_flag: &str) -> Vec<String> {
     let run = &state.started.run;
     let mut lines = Vec::new();
     // The sites of the sandbox are gone with the process: there is nothing to go on with.

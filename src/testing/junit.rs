@@ -5,6 +5,7 @@
 use std::fmt::Write;
 
 use super::report::{Fate, Outcome, Report};
+use crate::report::junit::escaped;
 
 /// The report; `moment` is when the tests began, RFC 3339 without a zone as JUnit has it (UTC), `host` where.
 pub fn junit(report: &Report, moment: &str, host: &str) -> String {
@@ -100,25 +101,6 @@ fn attributes(all: &[(&str, String)]) -> String {
 
 fn seconds(seconds: f64) -> String {
     format!("{seconds:.3}")
-}
-
-/// Text as it may stand in an attribute or an element. What XML 1.0 forbids even as a reference becomes U+FFFD.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&apos;"),
-            // In an attribute they would be read as spaces.
-            '\n' | '\r' | '\t' => out.push_str(&format!("&#{};", u32::from(c))),
-            '\u{0}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
-            _ => out.push(c),
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -47,6 +47,8 @@ mod redact;
 #[cfg(test)]
 mod replies;
 #[cfg(all(test, feature = "sandbox"))]
+mod reports;
+#[cfg(all(test, feature = "sandbox"))]
 mod sandbox;
 #[cfg(test)]
 mod scene;

@@ -5,7 +5,7 @@ use std::{env, fs, path::Path};
 
 use firedrill::{
     check::load,
-    schema::{journal_schema, kind_reference, reference, runbook_schema},
+    schema::{journal_schema, kind_reference, reference, report_schema, runbook_schema},
     step::Kind,
     steps::ALL,
     tree::{Node, parse},
@@ -22,6 +22,7 @@ fn both() -> [&'static [Kind]; 2] {
 fn others() -> Vec<(&'static str, Value)> {
     vec![
         ("journal", journal_schema()),
+        ("report", report_schema()),
         #[cfg(feature = "sandbox")]
         ("test", firedrill::schema::test_schema()),
         #[cfg(feature = "sandbox")]

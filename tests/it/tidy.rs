@@ -39,7 +39,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("sites", &["tree", "secret", "problem", "site", "types"]),
-    ("schema", &["check", "step", "runbook", "event", "types", "testing", "sandbox"]),
+    ("schema", &["check", "step", "runbook", "event", "types", "report", "testing", "sandbox"]),
     ("journal", &["event", "mask", "site", "failure", "clock", "digest"]),
     ("runs", &["journal", "event", "failure", "replay", "verdict", "step"]),
     ("report", &["event", "replay", "verdict", "clock", "human"]),
@@ -48,8 +48,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "testing",
         &[
-            "tree", "problem", "check", "runbook", "template", "step", "event", "replay", "verdict", "engine",
-            "sandbox", "human",
+            "report", "tree", "problem", "check", "runbook", "template", "step", "event", "replay", "verdict",
+            "engine", "sandbox", "human",
         ],
     ),
     ("cli", &[]),
