@@ -20,11 +20,14 @@ fn report(drill: &Firedrill, form: &str) -> String {
     drill.clone().args(["report", "latest", "--format", form]).run().exit(0).stdout
 }
 
-/// The elements of a well-formed document: name, attributes, text.
-fn elements(document: &str) -> Vec<(String, Vec<(String, String)>, String)> {
+/// Name, attributes, text.
+type Element = (String, Vec<(String, String)>, String);
+
+/// The elements of a well-formed document.
+fn elements(document: &str) -> Vec<Element> {
     let mut reader = Reader::from_str(document);
     reader.config_mut().check_end_names = true;
-    let mut found: Vec<(String, Vec<(String, String)>, String)> = Vec::new();
+    let mut found: Vec<Element> = Vec::new();
     loop {
         match reader.read_event().expect("well-formed XML") {
             Event::Start(tag) | Event::Empty(tag) => {
