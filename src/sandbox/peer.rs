@@ -18,7 +18,7 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::targets::Target;
 
@@ -26,6 +26,8 @@ const STRICT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_
 pub(super) const PATH: &AsciiSet = &STRICT.remove(b'/');
 /// A site that does not answer for this long is offline.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A busy site is waited for in steps that double up to this.
+const LONGEST_WAIT: Duration = Duration::from_millis(800);
 
 #[derive(Clone, Debug)]
 pub(super) struct Peer(Client<HttpConnector, Full<Bytes>>);
@@ -68,14 +70,28 @@ impl Peer {
         Self(Client::builder(TokioExecutor::new()).pool_idle_timeout(Duration::from_secs(5)).build(connector))
     }
 
+    /// Asks a target. A question that it is too busy to answer is asked again, as a server's own client does.
     pub(super) async fn ask(&self, target: &Target, say: Say) -> Result<Heard, String> {
+        let mut wait = Duration::from_millis(50);
+        let reads = matches!(say.method, Method::GET | Method::HEAD);
+        loop {
+            let heard = self.once(target, &say).await?;
+            if heard.status != 503 || !reads || wait > LONGEST_WAIT {
+                return Ok(heard);
+            }
+            sleep(wait).await;
+            wait *= 2;
+        }
+    }
+
+    async fn once(&self, target: &Target, say: &Say) -> Result<Heard, String> {
         let mut path = format!("/{}/{}", target.bucket, utf8_percent_encode(&say.key, PATH));
         for (i, (name, value)) in say.query.iter().enumerate() {
             let sign = if i == 0 { '?' } else { '&' };
             path += &format!("{sign}{name}={}", utf8_percent_encode(value, STRICT));
         }
         let url = format!("http://{}{path}", target.endpoint);
-        let mut request = Request::builder().method(say.method).uri(&url).header("host", &target.endpoint);
+        let mut request = Request::builder().method(&say.method).uri(&url).header("host", &target.endpoint);
         for (name, value) in &say.headers {
             request = request.header(name.as_str(), value.as_str());
         }

@@ -61,6 +61,13 @@ impl Scene {
             .env("DST_SECRET", &pair.target.secret_key)
     }
 
+    /// The input that names the remote target: the source knows the target by its own address, not by the proxy's.
+    fn arn(&self) -> String {
+        let (status, rules) = signed(&self.sandbox.pair.source, "GET", &format!("/{BUCKET}?replication="));
+        let arn = rules.split("<Bucket>").nth(1).and_then(|rest| rest.split('<').next());
+        format!("arn={}", arn.unwrap_or_else(|| panic!("{status} {rules}")))
+    }
+
     /// By listings of the test's own, past the proxies.
     fn differences(&self) -> Vec<String> {
         let [source, target] = [&self.sandbox.pair.source, &self.sandbox.pair.target].map(listing);
@@ -89,9 +96,9 @@ fn compare(drill: Firedrill) -> Firedrill {
     drill.file("own.yaml", &text).args(["run", "own.yaml", "--site", "source=src", "--site", "target=dst"])
 }
 
-fn recover(drill: &Firedrill) -> Firedrill {
-    let (source, target) = (format!("src/{BUCKET}"), format!("dst/{BUCKET}"));
-    drill.clone().args(["recover", &source, &target, "--confirm-target", "dst", "-i", "settle=5s"])
+fn recover(scene: &Scene, drill: &Firedrill) -> Firedrill {
+    let (source, target, arn) = (format!("src/{BUCKET}"), format!("dst/{BUCKET}"), scene.arn());
+    drill.clone().args(["recover", &source, &target, "--confirm-target", "dst", "-i", "settle=5s", "-i", &arn])
 }
 
 fn entry(endpoint: &str, secret: &str, access: &Access, more: &str) -> String {

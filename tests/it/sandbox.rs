@@ -181,7 +181,7 @@ const VERDICTS: &[(&str, i32, &str)] = &[
     ("markers_not_sent", 4, "delete_replication_enabled"),
     ("null_versions", 0, "200 versions compared: no difference"),
     ("partial_loss", 0, "62 missing"),
-    ("purge_pending", 0, "4 extra"),
+    ("purge_pending", 0, "versions compared: no difference"),
     ("reset_id_flips", 0, "188 versions compared: no difference"),
     ("resync_running", 4, "no_resync_running"),
     ("roles_swapped", 4, "direction"),

@@ -144,7 +144,7 @@ fn a_recovery_in_any_weather_is_green_over_equal_data_alone() {
             scope.spawn(move || {
                 let scene = Scene::start("target_lost");
                 let drill = scene.firedrill("timeouts: { connect: 1s, request: 1s }");
-                let run = recover(&drill);
+                let run = recover(&scene, &drill);
                 let proxies = [&scene.source, &scene.target];
                 let codes = weather_out(proxies, seed, &run, |outcome| {
                     if outcome.code == 0 {

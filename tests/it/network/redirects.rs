@@ -39,7 +39,7 @@ fn a_change_that_is_sent_elsewhere_is_refused() {
     let other = Proxy::start(&scene.sandbox.pair.target.endpoint);
     scene.target.fault(Fault::redirect(307, &other.endpoint()), On::call("PUT", "/"));
     let drill = scene.firedrill("");
-    recover(&drill).run().exit(5).says("it sends us to").says("name it as the endpoint");
+    recover(&scene, &drill).run().exit(5).says("it sends us to").says("name it as the endpoint");
     assert!(other.requests().is_empty(), "{:?}", other.requests());
     assert_eq!(scene.target.changing().len(), 1);
     let receipts = drill.events("receipt");

@@ -98,7 +98,8 @@ fn trusting_anyone_takes_two_words() {
     let drill = scene.behind(&front.endpoint(), "insecure: true");
     compare(drill.clone()).run().exit(3).says("--allow-insecure");
     assert_eq!(front.accepted(), 0, "a connection was made");
-    let args = ["verify", "src/invoices", "dst/invoices", "--allow-insecure"];
+    let arn = scene.arn();
+    let args = ["verify", "src/invoices", "dst/invoices", "--allow-insecure", "-i", &arn];
     drill.args(args).run().exit(0).says("no difference");
     let requests = scene.source.requests().len();
     scene.behind(&front.endpoint(), "").args(args).run().exit(4).says("TLS").says("or pin its SHA-256");
