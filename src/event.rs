@@ -520,6 +520,8 @@ pub trait Recorder: Send + Sync {
     fn write(&self, line: &Line, durable: Durable) -> Result<(), Failure>;
     /// A file of the run, made anew: one of that name from an earlier attempt is replaced.
     fn artifact(&self, name: &str) -> Result<Box<dyn ArtifactFile>, Failure>;
+    /// What is shown and not written, its secrets masked as in a line.
+    fn masked(&self, progress: &Progress) -> Progress;
 }
 
 /// Whether a line must be on disk before anything else happens.

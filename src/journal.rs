@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     clock::Clock,
     digest::digest,
-    event::{ArtifactFile, Durable, Event, FORMAT, Line, Recorder},
+    event::{ArtifactFile, Durable, Event, FORMAT, Line, Progress, Recorder},
     failure::Failure,
     mask::Masker,
 };
@@ -147,6 +147,10 @@ impl Recorder for FileRecorder {
         let file = private().create_new(true).write(true).open(&path).map_err(failed)?;
         Ok(Box::new(FileArtifact { name: name.to_owned(), file, digest: Sha256::new(), bytes: 0 }))
     }
+
+    fn masked(&self, progress: &Progress) -> Progress {
+        Progress { what: self.masker.text(&progress.what).into_owned(), ..progress.clone() }
+    }
 }
 
 fn line(seq: u64, prev: &str, clock: Clock, masker: &Masker, path: &str, event: &Event) -> Result<Line, Failure> {
@@ -228,6 +232,10 @@ impl Recorder for MemoryRecorder {
 
     fn artifact(&self, name: &str) -> Result<Box<dyn ArtifactFile>, Failure> {
         Ok(Box::new(NoFile { name: name.to_owned(), digest: Sha256::new(), bytes: 0 }))
+    }
+
+    fn masked(&self, progress: &Progress) -> Progress {
+        Progress { what: self.masker.text(&progress.what).into_owned(), ..progress.clone() }
     }
 }
 

@@ -49,6 +49,7 @@ impl Log {
 
     /// Shows progress without writing it.
     pub fn progress(&self, path: &str, progress: &Progress) {
+        let progress = &self.recorder.masked(progress);
         for observer in &self.observers {
             observer.progress(path, progress);
         }

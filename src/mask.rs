@@ -1,8 +1,13 @@
 //! The one place that masks secrets: in events before they are written, and in text for people.
 
-use std::borrow::Cow;
+mod forms;
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
 use serde_json::Value;
 
 use crate::{event::Event, secret::Secret};
@@ -13,48 +18,79 @@ pub const MASK: &str = "***";
 /// Shorter values are not searched for: they would mask half of every line. Their own field is censored instead.
 const SHORTEST: usize = 4;
 
-/// Masks known secrets in text and in events, also where they stand percent-encoded.
-#[derive(Clone, Debug, Default)]
+/// Masks known secrets in text and in events, also encoded ones; and what is secret by its place in an address.
+#[derive(Clone, Default)]
 pub struct Masker {
-    needles: Vec<Secret>,
+    given: Vec<Secret>,
+    sources: Vec<Source>,
     /// Inputs whose field is censored whatever stands in it.
     inputs: Vec<String>,
+    known: Arc<Mutex<Arc<Known>>>,
+}
+
+/// Tells the secrets that it knows by now.
+type Source = Arc<dyn Fn() -> Vec<Secret> + Send + Sync>;
+
+/// All secrets there were when something was last masked.
+#[derive(Default)]
+struct Known {
+    all: Vec<Secret>,
+    /// The longest first, so that one secret inside another leaves no rest.
+    searched: Vec<Secret>,
+    base64: Vec<Secret>,
+}
+
+impl Known {
+    fn of(all: Vec<Secret>) -> Self {
+        let mut searched: Vec<Secret> = all.iter().filter(|s| s.expose().len() >= SHORTEST).cloned().collect();
+        let mut base64: Vec<Secret> =
+            searched.iter().flat_map(|secret| forms::base64(secret.expose())).map(Secret::new).collect();
+        for secrets in [&mut searched, &mut base64] {
+            secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
+        }
+        Self { all, searched, base64 }
+    }
 }
 
 impl Masker {
     /// `inputs` are the names of the inputs that are declared secret.
     pub fn new(secrets: impl IntoIterator<Item = Secret>, inputs: impl IntoIterator<Item = String>) -> Self {
-        let mut needles = Vec::new();
-        for secret in secrets {
-            if secret.expose().len() < SHORTEST {
-                continue;
-            }
-            let encoded = utf8_percent_encode(secret.expose(), NON_ALPHANUMERIC).to_string();
-            if encoded != secret.expose() {
-                needles.push(Secret::new(encoded));
-            }
-            needles.push(secret);
+        Self {
+            given: secrets.into_iter().collect(),
+            sources: Vec::new(),
+            inputs: inputs.into_iter().collect(),
+            known: Arc::default(),
         }
-        // The longest first, so that one secret inside another leaves no rest.
-        needles.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
-        Self { needles, inputs: inputs.into_iter().collect() }
+    }
+
+    /// Also masks what this tells, which is asked each time: credentials may be read anew while a run lives.
+    #[must_use]
+    pub fn and(mut self, source: impl Fn() -> Vec<Secret> + Send + Sync + 'static) -> Self {
+        self.sources.push(Arc::new(source));
+        // What one clone has found out must not stand for another with fewer sources.
+        self.known = Arc::default();
+        self
+    }
+
+    fn known(&self) -> Arc<Known> {
+        let told = self.sources.iter().flat_map(|source| source());
+        let all: Vec<Secret> = self.given.iter().cloned().chain(told).collect();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.all != all {
+            *known = Arc::new(Known::of(all));
+        }
+        Arc::clone(&known)
     }
 
     /// The text with every secret masked.
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let mut text = Cow::Borrowed(text);
-        for needle in &self.needles {
-            if text.contains(needle.expose()) {
-                text = Cow::Owned(text.replace(needle.expose(), MASK));
-            }
-        }
-        text
+        self.known().mask(text)
     }
 
     /// The event with every secret masked, and JSON pointers to what was masked. `Err`: it cannot be masked, and so
     /// must not be written.
     pub fn event(&self, event: &Event) -> Result<(Event, Vec<String>), serde_json::Error> {
-        if (self.needles.is_empty() && self.inputs.is_empty()) || is_all_own(event) {
+        if is_all_own(event) {
             return Ok((event.clone(), Vec::new()));
         }
         let mut value = serde_json::to_value(event)?;
@@ -67,16 +103,44 @@ impl Masker {
                 }
             }
         }
-        self.value(&mut value, "", &mut masked);
+        self.known().value(&mut value, "", &mut masked);
         let event = if masked.is_empty() { event.clone() } else { serde_json::from_value(value)? };
         Ok((event, masked))
     }
 
     /// Masks every secret in a JSON document, wherever it stands.
     pub fn json(&self, value: &mut Value) {
+        self.known().json(value);
+    }
+}
+
+impl Known {
+    fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut text = Cow::Borrowed(text);
+        for secret in &self.searched {
+            let mut from = 0;
+            while let Some((begin, end)) = forms::find(&text, from, secret.expose()) {
+                text.to_mut().replace_range(begin..end, MASK);
+                from = begin + MASK.len();
+            }
+        }
+        for core in &self.base64 {
+            if text.contains(core.expose()) {
+                text = Cow::Owned(text.replace(core.expose(), MASK));
+            }
+        }
+        for (begin, end) in forms::placed(&text).into_iter().rev() {
+            if text[begin..end] != *MASK {
+                text.to_mut().replace_range(begin..end, MASK);
+            }
+        }
+        text
+    }
+
+    fn json(&self, value: &mut Value) {
         match value {
             Value::String(text) => {
-                if let Cow::Owned(safe) = self.text(text) {
+                if let Cow::Owned(safe) = self.mask(text) {
                     *text = safe;
                 }
             }
@@ -84,7 +148,7 @@ impl Masker {
             Value::Object(fields) => {
                 for (name, mut field) in std::mem::take(fields) {
                     self.json(&mut field);
-                    fields.insert(self.text(&name).into_owned(), field);
+                    fields.insert(self.mask(&name).into_owned(), field);
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
@@ -94,7 +158,7 @@ impl Masker {
     fn value(&self, value: &mut Value, pointer: &str, masked: &mut Vec<String>) {
         match value {
             Value::String(text) if !is_own(pointer) => {
-                if let Cow::Owned(safe) = self.text(text) {
+                if let Cow::Owned(safe) = self.mask(text) {
                     *text = safe;
                     masked.push(pointer.to_owned());
                 }
@@ -112,7 +176,7 @@ impl Masker {
                         self.value(field, &format!("{pointer}/{step}"), masked);
                     }
                     if is_free(pointer)
-                        && let Cow::Owned(safe) = self.text(&name)
+                        && let Cow::Owned(safe) = self.mask(&name)
                         && let Some(field) = fields.shift_remove(&name)
                     {
                         fields.insert(safe, field);
@@ -122,6 +186,13 @@ impl Masker {
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
+    }
+}
+
+// By hand, so that no value can reach a log through a `{:?}`.
+impl fmt::Debug for Masker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Masker").field("inputs", &self.inputs).finish_non_exhaustive()
     }
 }
 
@@ -219,6 +290,33 @@ mod tests {
         let mut value = serde_json::json!({"hunter22": [{"a": "x hunter"}], "n": 1});
         masker.json(&mut value);
         assert_eq!(value, serde_json::json!({"***": [{"a": "x ***"}], "n": 1}));
+    }
+
+    #[test]
+    fn every_form_is_masked_and_the_rest_stays() {
+        let masker = Masker::new([Secret::new("hunter22&co")], []);
+        for form in ["hunter22&co", "hunter22%26co", "hunter22&amp;co", "hunter22\\u0026co"] {
+            assert_eq!(masker.text(&format!("a {form} b {form}")), "a *** b ***");
+        }
+        let basic = "Authorization: Basic bWluaW86aHVudGVyMjImY28= end";
+        let safe = masker.text(basic);
+        assert!(safe.starts_with("Authorization: Basic ") && safe.ends_with(" end") && safe.len() < 42, "{safe}");
+        assert_eq!(masker.text("http://me:other@host"), "http://***@host");
+        assert_eq!(masker.text("http://***@host?X-Amz-Signature=***"), "http://***@host?X-Amz-Signature=***");
+        assert_eq!(masker.text("hunter2 & 100% \\ + fine"), "hunter2 & 100% \\ + fine");
+    }
+
+    #[test]
+    fn secrets_that_are_learnt_later_are_masked_from_then_on_by_every_clone() {
+        let learnt = Arc::new(Mutex::new(vec![Secret::new("hunter22")]));
+        let tell = Arc::clone(&learnt);
+        let masker = Masker::new([], []).and(move || tell.lock().unwrap().clone());
+        let clone = masker.clone();
+        assert_eq!(clone.text("hunter22 hunter33"), "*** hunter33");
+        learnt.lock().unwrap().push(Secret::new("hunter33"));
+        assert_eq!(clone.text("hunter22 hunter33"), "*** ***");
+        assert_eq!(masker.text("hunter33"), "***");
+        assert!(!format!("{masker:?}").contains("hunter"));
     }
 
     #[test]

@@ -208,8 +208,9 @@ pub(super) fn masker(runbook: &Runbook, wires: &BTreeMap<Role, Arc<Wire>>, input
         Value::String(text) => Secret::new(text.clone()),
         other => Secret::new(other.to_string()),
     });
-    let secrets: Vec<Secret> = wires.values().flat_map(|wire| wire.secrets()).chain(values).collect();
-    Masker::new(secrets, secret_inputs.iter().map(|name| (*name).to_owned()))
+    let masker = Masker::new(values, secret_inputs.iter().map(|name| (*name).to_owned()));
+    let wires: Vec<_> = wires.values().cloned().collect();
+    masker.and(move || wires.iter().flat_map(|wire| wire.secrets()).collect())
 }
 
 /// The values of the inputs: from the file, then from the command line, then asked for, then the defaults.

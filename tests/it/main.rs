@@ -3,6 +3,8 @@
 
 // `cfg(test)` tells clippy that helpers are test code too.
 #[cfg(test)]
+mod canaries;
+#[cfg(test)]
 mod case;
 #[cfg(test)]
 mod client;
@@ -32,6 +34,8 @@ mod no_sandbox;
 mod outages;
 #[cfg(test)]
 mod pair;
+#[cfg(test)]
+mod parrot;
 #[cfg(test)]
 mod plan;
 #[cfg(test)]
