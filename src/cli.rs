@@ -137,6 +137,8 @@ pub enum Command {
         target: Place,
         #[command(flatten)]
         options: Options,
+        #[command(flatten)]
+        keep: Keep,
     },
     /// Run tests of runbooks on the sandbox; needs no network, no credentials and no person
     #[command(hide = cfg!(not(feature = "sandbox")), after_help = TEST)]
@@ -196,7 +198,7 @@ pub enum Command {
         #[arg(long, short = 'o', value_name = "FILE")]
         out: Option<PathBuf>,
     },
-    /// Verify the journal of a run
+    /// Verify the record of a run, sign it, or store it on a third site
     Audit {
         #[command(subcommand)]
         command: Audit,
@@ -225,11 +227,39 @@ pub enum Command {
 
 #[derive(Debug, Subcommand)]
 pub enum Audit {
-    /// Verify the chain of a journal and the files of its run
+    /// Verify a journal, the files that it names, and, if asked, its head and signature
     Verify {
-        /// Id of a run, or the path of a journal
-        #[arg(value_name = "RUN|FILE")]
+        /// Id of a run, the path of a journal, or `site:ALIAS/BUCKET/PREFIX/RUN`
+        #[arg(value_name = "RUN|FILE|PLACE")]
         run: String,
+        /// The head that the run printed: finds out whether its end was cut off
+        #[arg(long, value_name = "SHA256", value_parser = sha256)]
+        head: Option<String>,
+        /// Require a signature by somebody whom this file names, in the format of `ssh-keygen(1)`
+        #[arg(long, value_name = "FILE")]
+        allowed_signers: Option<PathBuf>,
+        #[command(flatten)]
+        lookup: Lookup,
+    },
+    /// Sign the record of a run that is not at work
+    Sign {
+        /// Id of the run, its unique beginning or end, or `latest`
+        #[arg(value_name = "RUN")]
+        run: String,
+        /// An SSH key, or the public key of one that an agent holds
+        #[arg(long, value_name = "FILE", env = "FIREDRILL_SIGN_KEY", hide_env_values = true)]
+        sign_key: PathBuf,
+    },
+    /// Store the record of a run on a third site, as `--evidence` does when it ends
+    Store {
+        /// Id of the run, its unique beginning or end, or `latest`
+        #[arg(value_name = "RUN")]
+        run: String,
+        /// ALIAS/BUCKET/PREFIX [default: what the run began with]
+        #[arg(long, value_name = "PLACE", env = "FIREDRILL_EVIDENCE", hide_env_values = true)]
+        evidence: Option<Store>,
+        #[command(flatten)]
+        lookup: Lookup,
     },
 }
 
@@ -303,8 +333,48 @@ impl std::str::FromStr for Place {
     }
 }
 
+/// Where records lie on a site: `ALIAS/BUCKET/PREFIX`; the prefix may be missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    pub alias: String,
+    pub bucket: String,
+    /// Without slashes at its ends.
+    pub prefix: String,
+}
+
+impl std::str::FromStr for Store {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = text.strip_prefix("site:").unwrap_or(text).trim_end_matches('/').splitn(3, '/');
+        match (parts.next(), parts.next(), parts.next().unwrap_or_default()) {
+            (Some(alias), Some(bucket), prefix) if !alias.is_empty() && !bucket.is_empty() => {
+                Ok(Self { alias: alias.into(), bucket: bucket.into(), prefix: prefix.trim_matches('/').into() })
+            }
+            _ => Err("write ALIAS/BUCKET/PREFIX, e.g. `vault/firedrill/runs`".into()),
+        }
+    }
+}
+
+impl std::fmt::Display for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { alias, bucket, prefix } = self;
+        write!(f, "{alias}/{bucket}{}{prefix}", if prefix.is_empty() { "" } else { "/" })
+    }
+}
+
+/// How the record of a run is made to outlast the machine that it was made on.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Keep {
+    /// Sign the record with an SSH key, or an agent's (.pub)
+    #[arg(long, value_name = "FILE", env = "FIREDRILL_SIGN_KEY", hide_env_values = true)]
+    pub sign_key: Option<PathBuf>,
+    /// Store the record too, at ALIAS/BUCKET/PREFIX of a third site
+    #[arg(long, value_name = "PLACE", env = "FIREDRILL_EVIDENCE", hide_env_values = true)]
+    pub evidence: Option<Store>,
+}
+
 /// Where aliases are looked up.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct Lookup {
     /// Look aliases up here, before `MC_HOST_<alias>` and what `mc` has [default: sites.yaml]
     #[arg(long, value_name = "FILE")]
@@ -351,6 +421,8 @@ pub struct Go {
     pub since: Option<jiff::Timestamp>,
     #[command(flatten)]
     pub yes: Yes,
+    #[command(flatten)]
+    pub keep: Keep,
     /// Run on two embedded sites: a scenario, or its YAML file [default: `target_lost`]
     #[arg(
         long,
@@ -384,6 +456,13 @@ pub struct Again {
     pub confirm_target: Option<String>,
     #[command(flatten)]
     pub yes: Yes,
+    #[command(flatten)]
+    pub keep: Keep,
+}
+
+fn sha256(text: &str) -> Result<String, String> {
+    let hex = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if hex { Ok(text.to_ascii_lowercase()) } else { Err("write a SHA-256, 64 hex digits".into()) }
 }
 
 fn moment(text: &str) -> Result<jiff::Timestamp, String> {

@@ -1,8 +1,10 @@
 //! What each command does: wires files, sites, engine and reports together, and says how it ended.
 
 mod answers;
+mod audit;
 mod bind;
 mod embedded;
+mod keep;
 mod load;
 mod look;
 mod plan;
@@ -108,9 +110,9 @@ pub async fn execute(cli: Cli) -> Result<Exit, Refusal> {
             let (runbook, bind) = embedded::bucket(&embedded::RECOVER, source, target, options)?;
             run::run(&runs, runbook, &bind, &go, None, json).await
         }
-        Command::Verify { source, target, options } => {
+        Command::Verify { source, target, options, keep } => {
             let (runbook, bind) = embedded::bucket(&embedded::VERIFY, source, target, options)?;
-            run::run(&runs, runbook, &bind, &run::no_go(), None, json).await
+            run::run(&runs, runbook, &bind, &run::no_go(keep), None, json).await
         }
         Command::Test(test) => sandbox::test(&runs, &test, json).await,
         Command::Sandbox { list: true, .. } => sandbox::list(json),
@@ -122,7 +124,14 @@ pub async fn execute(cli: Cli) -> Result<Exit, Refusal> {
         Command::Runs => look::runs(&runs, json),
         Command::Show { run } => look::show(&runs, &run, json),
         Command::Report { run, format, out } => report::report(&runs, &run, format, out.as_deref()),
-        Command::Audit { command: Audit::Verify { run } } => look::audit(&runs, &run, json),
+        Command::Audit { command: Audit::Verify { run, head, allowed_signers, lookup } } => {
+            let demands = audit::Demands { head, allowed_signers, lookup };
+            audit::verify(&runs, &run, &demands, json).await
+        }
+        Command::Audit { command: Audit::Sign { run, sign_key } } => audit::sign(&runs, &run, &sign_key, json).await,
+        Command::Audit { command: Audit::Store { run, evidence, lookup } } => {
+            audit::store(&runs, &run, evidence, &lookup, json).await
+        }
         Command::Steps { kind } => look::steps(kind.as_deref(), json),
         Command::Schema { what } => look::schema(what),
         Command::Sites { aliases, lookup } => sites::sites(&aliases, &lookup, json).await,

@@ -164,6 +164,9 @@ pub struct RunStarted {
     /// The sites file the aliases were looked up in first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sites_file: Option<String>,
+    /// Where the record is stored too, on a third site (`ALIAS/BUCKET/PREFIX`), if anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
     /// Checks waived on the command line, with the reason given.
     #[serde(default)]
     pub accepted: BTreeMap<String, String>,

@@ -1,9 +1,8 @@
 //! The recorder on disk: one JSON object a line, each line bound to the one before by its SHA-256, secrets masked.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -16,6 +15,7 @@ use crate::{
     event::{ArtifactFile, Durable, Event, FORMAT, Line, Progress, Recorder},
     failure::Failure,
     mask::Masker,
+    secret::private,
 };
 
 /// The name of the journal in a run's directory.
@@ -46,9 +46,25 @@ pub enum Unsound {
 
 /// Reads a journal and verifies its chain. A last line without its line feed is torn, not changed.
 pub fn read(path: &Path) -> Result<Journal, Unsound> {
+    parse(&read_file(path)?)
+}
+
+/// Reads a file of a run; a symbolic link in its place is not followed.
+pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.read_to_end(&mut bytes)?;
-    parse(&bytes)
+    let file = private().read(true).open(path).map_err(|e| not_followed(path, e))?;
+    // A pipe or a device in its place would never end.
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("is no file"));
+    }
+    (&file).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Says it when what could not be opened is a symbolic link: the system's words do not.
+pub fn not_followed(path: &Path, error: io::Error) -> io::Error {
+    let link = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+    if link { io::Error::other("is a symbolic link, which is not followed") } else { error }
 }
 
 /// The same over the bytes of a journal.
@@ -158,13 +174,6 @@ fn line(seq: u64, prev: &str, clock: Clock, masker: &Masker, path: &str, event: 
         .event(event)
         .map_err(|e| Failure::Journal(format!("an event with a secret in it cannot be masked: {e}")))?;
     Ok(Line { v: FORMAT, seq, at: clock.now(), prev: prev.to_owned(), path: path.to_owned(), masked, event })
-}
-
-/// Options for a file that only its owner may read.
-pub fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.mode(0o600);
-    options
 }
 
 /// One write for the whole line, so that a crash tears a line but never mixes two.

@@ -7,7 +7,7 @@
 //! - **The data**: [`version`] and [`compare`].
 //! - **The language**: [`problem`], [`tree`], [`template`], [`runbook`], [`check`].
 //! - **The record**: [`event`], [`replay`], [`verdict`], [`log`].
-//! - **The run**: [`engine`], [`journal`], [`runs`].
+//! - **The run**: [`engine`], [`journal`], [`runs`], [`audit`], [`signature`], [`evidence`].
 //! - **Around it**: [`sites`], [`report`], [`schema`], [`cli`], [`commands`], and what all share.
 //!
 //! A step kind is one file and two lines: see "Add a step kind" in `CONTRIBUTING.md`.
@@ -38,11 +38,14 @@ pub mod replay;
 pub mod verdict;
 
 // The run.
+pub mod audit;
 pub mod engine;
+pub mod evidence;
 pub mod journal;
 pub mod mask;
 pub mod runs;
 pub mod secret;
+pub mod signature;
 
 // Around it.
 pub mod cli;

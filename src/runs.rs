@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     event::Answer,
     failure::Failure,
-    journal::{self, JOURNAL, Journal, Unsound, private},
+    journal::{self, JOURNAL, Journal, Unsound, not_followed, read_file},
     replay::{Phase, RunState},
+    secret::private,
     step::Claims,
 };
 
@@ -22,6 +23,8 @@ use crate::{
 pub const RUNBOOK: &str = "runbook.yaml";
 /// The plan that the run must keep to.
 pub const PLAN: &str = "plan.json";
+/// The signature of the journal's head.
+pub const SIGNATURE: &str = "head.sig";
 const CLAIMS: &str = ".claims";
 const ANSWERS: &str = "answers";
 
@@ -115,7 +118,8 @@ impl Runs {
         for entry in entries {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if !name.starts_with('.') && entry.path().join(JOURNAL).is_file() {
+            // A symbolic link is listed too, and refused by name when it is read.
+            if !name.starts_with('.') && fs::symlink_metadata(entry.path().join(JOURNAL)).is_ok() {
                 ids.push(name);
             }
         }
@@ -146,8 +150,14 @@ impl Runs {
         self.root.join(id)
     }
 
+    /// The bytes of a run's journal.
+    pub fn bytes(&self, id: &str) -> io::Result<Vec<u8>> {
+        real_dir(&self.dir(id))?;
+        read_file(&self.dir(id).join(JOURNAL))
+    }
+
     pub fn read(&self, id: &str) -> Result<Journal, Unsound> {
-        journal::read(&self.dir(id).join(JOURNAL))
+        journal::parse(&self.bytes(id)?)
     }
 
     /// Opens a run to go on with it; refused while another process is at it.
@@ -155,7 +165,8 @@ impl Runs {
         let dir = self.dir(id);
         let path = dir.join(JOURNAL);
         let io = |source| NoRun::Io { path: path.clone(), source };
-        let journal = private().read(true).append(true).open(&path).map_err(io)?;
+        real_dir(&dir).map_err(|source| NoRun::Io { path: dir.clone(), source })?;
+        let journal = private().read(true).append(true).open(&path).map_err(|e| io(not_followed(&path, e)))?;
         match journal.try_lock() {
             Ok(()) => Ok(OpenRun { id: id.to_owned(), dir, journal }),
             Err(TryLockError::WouldBlock) => Err(NoRun::Live(id.to_owned())),
@@ -167,6 +178,7 @@ impl Runs {
     pub fn leave_answer(&self, id: &str, step: &str, answer: &Answer) -> io::Result<()> {
         let dir = self.dir(id).join(ANSWERS);
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        real_dir(&dir)?;
         let (path, fresh) = (dir.join(format!("{step}.json")), dir.join(format!(".{step}.json")));
         let mut file = private().create(true).truncate(true).write(true).open(&fresh)?;
         serde_json::to_writer(&mut file, answer)?;
@@ -175,10 +187,22 @@ impl Runs {
     }
 }
 
+/// Puts a run's signature into its directory, in place of an earlier one.
+pub fn keep_signature(dir: &Path, signature: &str) -> io::Result<()> {
+    real_dir(dir)?;
+    let fresh = dir.join(format!(".{SIGNATURE}"));
+    let mut file = private().create(true).truncate(true).write(true).open(&fresh)?;
+    file.write_all(signature.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(fresh, dir.join(SIGNATURE))
+}
+
 /// An answer that another process left in a run's directory, taken away.
 pub fn take_answer(dir: &Path, step: &str) -> Option<Answer> {
-    let path = dir.join(ANSWERS).join(format!("{step}.json"));
-    let text = fs::read(&path).ok()?;
+    let dir = dir.join(ANSWERS);
+    real_dir(&dir).ok()?;
+    let path = dir.join(format!("{step}.json"));
+    let text = read_file(&path).ok()?;
     let _ = fs::remove_file(path);
     serde_json::from_slice(&text).ok()
 }
@@ -186,6 +210,14 @@ pub fn take_answer(dir: &Path, step: &str) -> Option<Answer> {
 fn private_dir(path: &Path) -> Result<(), NoRun> {
     let io = |source| NoRun::Io { path: path.to_owned(), source };
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)
+}
+
+/// Refuses a symbolic link in the place of one of our directories.
+pub fn real_dir(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path)?.is_dir() {
+        return Ok(());
+    }
+    Err(not_followed(path, io::Error::other("is no directory")))
 }
 
 fn make_run(dir: &Path, runbook: &[u8], plan: Option<&[u8]>) -> io::Result<File> {
@@ -243,7 +275,13 @@ impl FileClaims {
 
     fn take(&self, path: &Path, claim: &Claim) -> io::Result<Result<File, String>> {
         loop {
-            let mut file = private().create(true).truncate(false).read(true).write(true).open(path)?;
+            let mut file = private()
+                .create(true)
+                .truncate(false)
+                .read(true)
+                .write(true)
+                .open(path)
+                .map_err(|e| not_followed(path, e))?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -285,6 +323,7 @@ impl Claims for FileClaims {
         }
         let failed = |e: io::Error| Failure::Journal(format!("{}: {e}", path.display()));
         DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(failed)?;
+        real_dir(&dir).map_err(|e| Failure::Journal(format!("{}: {e}", dir.display())))?;
         let claim = Claim { run: self.run.clone(), deployment: deployment.to_owned(), bucket: bucket.to_owned() };
         match self.take(&path, &claim).map_err(failed)? {
             Ok(file) => {
@@ -435,6 +474,19 @@ mod tests {
             (read_claim(&mut File::open(&path).unwrap()).unwrap(), fs::read_dir(runs.root().join(CLAIMS)));
         assert_eq!((claimed.run.as_str(), claimed.bucket.as_str(), seen.unwrap().count()), ("other", "docs", 1));
         assert!(matches!(FileClaims::new(&runs, "third").claim("d", "docs"), Err(Failure::Claimed(_))));
+    }
+
+    #[test]
+    fn a_claim_that_is_a_symbolic_link_is_refused_and_not_written_through() {
+        let (dir, runs) = made();
+        let precious = dir.path().join("precious");
+        fs::write(&precious, "precious").unwrap();
+        let claims = FileClaims::new(&runs, "first");
+        claims.claim("d", "other").unwrap();
+        std::os::unix::fs::symlink(&precious, runs.root().join(CLAIMS).join("d.docs")).unwrap();
+        let refused = claims.claim("d", "docs").unwrap_err();
+        assert!(refused.to_string().ends_with("d.docs: is a symbolic link, which is not followed"), "{refused}");
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
     }
 
     #[test]

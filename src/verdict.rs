@@ -23,7 +23,7 @@ pub enum Exit {
     NotHeld,
     /// It could not be done, or could not be told.
     Broke,
-    /// The journal cannot be written or does not verify.
+    /// The journal cannot be written or does not verify, or is not signed or stored although that was demanded.
     Journal,
     /// A question waits for an answer.
     Waiting,
@@ -78,7 +78,9 @@ impl Exit {
             Self::Refused => "refused before anything ran: a file, an input or an option is not valid",
             Self::NotHeld => "something does not hold: a check failed, a version is missing, a person said no",
             Self::Broke => "could not be done, or could not be told",
-            Self::Journal => "the journal cannot be written, or does not verify",
+            Self::Journal => {
+                "the journal cannot be written or does not verify, or could not be signed or stored as demanded"
+            }
             Self::Waiting => "a question waits for an answer (`firedrill approve`)",
             Self::Late => "recovered and proven, but an objective was missed",
             Self::Claimed => "another run holds one of the buckets",

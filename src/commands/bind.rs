@@ -35,6 +35,8 @@ pub(super) struct Bound {
     pub sites_file: Option<PathBuf>,
     /// The scenario, when the sites are those of the sandbox.
     pub sandbox: Option<String>,
+    /// Where further aliases are looked up.
+    pub lookup: Lookup,
 }
 
 pub(super) async fn bind(loaded: &Loaded, bind: &Bind) -> Result<Bound, Refusal> {
@@ -51,7 +53,8 @@ pub(super) async fn bind_by(
     let inputs = inputs(runbook, &bind.options.inputs, bind.options.inputs_file.as_deref()).await?;
     let accepted = accepted(runbook, &bind.options.accept)?;
     let aliases = aliases(runbook, &bind.roles)?;
-    bound(runbook, inputs, accepted, wires(&aliases)?).await
+    let bound = bound(runbook, inputs, accepted, wires(&aliases)?).await?;
+    Ok(Bound { lookup: bind.options.lookup.clone(), ..bound })
 }
 
 /// Asks the sites who they are, and binds the runbook to them.
@@ -65,7 +68,7 @@ pub(super) async fn bound(
     let sites = look(&wires).await;
     distinct(&sites)?;
     let masker = masker(runbook, &wires, &inputs);
-    Ok(Bound { wires, sites, inputs, accepted, masker, sites_file: file, sandbox })
+    Ok(Bound { wires, sites, inputs, accepted, masker, sites_file: file, sandbox, lookup: Lookup::default() })
 }
 
 /// The checks that are waived, each with its reason.

@@ -1,25 +1,22 @@
-//! Commands that only look: `check`, `runs`, `show`, `audit verify`, `steps`, `schema`.
+//! Commands that only look: `check`, `runs`, `show`, `steps`, `schema`.
 
-use std::{
-    fmt::Write,
-    path::{Path, PathBuf},
-};
+use std::{fmt::Write, path::PathBuf};
 
 use comfy_table::Table;
 use serde_json::json;
 
 use super::{Refusal, print, print_json, resume, run::runs_flag, sandbox};
 use crate::{
+    audit::Audited,
     check,
     cli::Schema,
-    digest::digest,
     event::Observer,
-    human::{bytes, duration, plural},
-    journal::{self, JOURNAL, Journal},
+    human::{duration, plural},
+    journal::JOURNAL,
     problem,
     replay::RunState,
     report::{self, console::Console},
-    runs::{PLAN, RUNBOOK, Runs},
+    runs::Runs,
     schema, steps,
     verdict::{self, Exit},
 };
@@ -80,7 +77,7 @@ pub(super) fn runs(runs: &Runs, json: bool) -> Result<Exit, Refusal> {
     let mut rows = Vec::new();
     for id in &ids {
         match resume::read(runs, id) {
-            Ok((_, state)) => {
+            Ok(Audited { state, .. }) => {
                 let verdict = verdict_word(&state);
                 let took = crate::clock::seconds_between(state.started_at, state.last_at);
                 let sites: Vec<_> = state.started.sites.iter().map(|(r, s)| format!("{r}={}", s.alias)).collect();
@@ -106,7 +103,7 @@ pub(super) fn runs(runs: &Runs, json: bool) -> Result<Exit, Refusal> {
     Ok(Exit::Held)
 }
 
-fn verdict_word(state: &RunState) -> String {
+pub(super) fn verdict_word(state: &RunState) -> String {
     use crate::replay::Phase;
     let (verdict, _) = verdict::verdict(state);
     let word = serde_json::to_value(verdict).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
@@ -120,7 +117,7 @@ fn verdict_word(state: &RunState) -> String {
 
 pub(super) fn show(runs: &Runs, wanted: &str, json: bool) -> Result<Exit, Refusal> {
     let id = runs.find(wanted)?;
-    let (journal, state) = resume::read(runs, &id)?;
+    let Audited { journal, state } = resume::read(runs, &id)?;
     let path = runs.dir(&id).join(JOURNAL).display().to_string();
     if json {
         print_json(&report::facts::Report::new(&journal.lines, &state, &path, &journal.head));
@@ -132,71 +129,6 @@ pub(super) fn show(runs: &Runs, wanted: &str, json: bool) -> Result<Exit, Refusa
     }
     print(&report::summary::summary(&state, &path, &journal.head, &runs_flag(runs)));
     Ok(Exit::Held)
-}
-
-pub(super) fn audit(runs: &Runs, wanted: &str, json: bool) -> Result<Exit, Refusal> {
-    let (path, dir) = match runs.find(wanted) {
-        Ok(id) => (runs.dir(&id).join(JOURNAL), Some(runs.dir(&id))),
-        Err(no) => {
-            let path = PathBuf::from(wanted);
-            let path = if path.is_dir() { path.join(JOURNAL) } else { path };
-            if !path.is_file() {
-                return Err(no.into());
-            }
-            let dir = path.parent().filter(|dir| dir.join(RUNBOOK).is_file()).map(Path::to_owned);
-            (path, dir)
-        }
-    };
-    let name = path.display().to_string();
-    let unsound = |what: String| Refusal::new(Exit::Journal, format!("{name} does not verify: {what}"));
-    let journal = journal::read(&path).map_err(|e| unsound(e.to_string()))?;
-    let state = RunState::replay(&journal.lines).map_err(|e| unsound(e.to_string()))?;
-    let files = match &dir {
-        Some(dir) => files(dir, &state).map_err(unsound)?,
-        None => 0,
-    };
-    if json {
-        print_json(&json!({
-            "journal": name, "run": state.started.run, "lines": journal.lines.len(), "files": files,
-            "torn_bytes": journal.torn_bytes, "head": journal.head, "verdict": verdict_word(&state),
-        }));
-    } else {
-        print(&format!(
-            "{name} verifies: {}, {} beside it, verdict {}{}\n  head  {}",
-            plural(journal.lines.len() as u64, "line"),
-            plural(files as u64, "file"),
-            verdict_word(&state),
-            torn(&journal),
-            journal.head
-        ));
-    }
-    Ok(Exit::Held)
-}
-
-fn torn(journal: &Journal) -> String {
-    match journal.torn_bytes {
-        0 => String::new(),
-        n => {
-            format!("; after the last whole line a torn one of {}, as a crash leaves it, counts for nothing", bytes(n))
-        }
-    }
-}
-
-/// The runbook and the artifacts against their digests in the journal.
-fn files(dir: &Path, state: &RunState) -> Result<usize, String> {
-    let runbook = (RUNBOOK.to_owned(), state.started.runbook_sha256.clone());
-    let plan = state.started.plan_sha256.iter().map(|digest| (PLAN.to_owned(), digest.clone()));
-    let all: Vec<_> = std::iter::once(runbook)
-        .chain(plan)
-        .chain(state.artifacts.iter().map(|(n, d)| (n.clone(), d.clone())))
-        .collect();
-    for (name, wanted) in &all {
-        let bytes = std::fs::read(dir.join(name)).map_err(|e| format!("{name}: {e}"))?;
-        if digest(&bytes) != *wanted {
-            return Err(format!("{name} is not the file that the journal names"));
-        }
-    }
-    Ok(all.len())
 }
 
 pub(super) fn steps(kind: Option<&str>, json: bool) -> Result<Exit, Refusal> {

@@ -1,13 +1,13 @@
 //! `plan`: what a run would do, with nothing changed and nothing left behind.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{collections::BTreeSet, fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
 
 use comfy_table::{Cell, Table};
 use serde_json::{Value, json};
 
 use super::{Refusal, answers::Given, bind, load, print, print_json, run, terminal};
 use crate::{
-    cli::Bind,
+    cli::{Bind, Keep},
     clock::Clock,
     engine::{
         Setup, StopSignal,
@@ -16,7 +16,7 @@ use crate::{
     event::{Event, Observer, StepVerdict},
     failure::Failure,
     human::plural,
-    journal::{MemoryRecorder, private},
+    journal::MemoryRecorder,
     log::Log,
     report::console::Console,
     site::changes,
@@ -35,7 +35,7 @@ pub(super) async fn plan(
     let loaded = load::file(file)?;
     let bound = bind::bind(&loaded, bind).await?;
     let (user, host) = terminal::who_and_where();
-    let first = run::started(&loaded, &bound, "plan", &run::no_go(), user.clone(), host);
+    let first = run::started(&loaded, &bound, "plan", &run::no_go(Keep::default()), user.clone(), host);
     let warn_only = first.warn_only.clone();
     let clock = Clock::Wall;
     let console = Arc::new(Console::stdout());
@@ -95,7 +95,8 @@ impl Claims for NoClaims {
 
 fn keep(path: &Path, frozen: &plan::Frozen) -> Result<(), Refusal> {
     let failed = |e: std::io::Error| Refusal::refused(format!("{}: cannot be written: {e}", path.display()));
-    let file = private().create(true).truncate(true).write(true).open(path).map_err(failed)?;
+    // Where a person says, also through a symbolic link.
+    let file = OpenOptions::new().mode(0o600).create(true).truncate(true).write(true).open(path).map_err(failed)?;
     serde_json::to_writer_pretty(&file, frozen).map_err(|e| failed(e.into()))?;
     file.sync_all().map_err(failed)
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{Refusal, print, print_json, resume, run::runs_flag};
 use crate::{
+    audit::Audited,
     cli::ReportForm,
     journal::JOURNAL,
     report::{document, facts::Report, junit, summary},
@@ -13,7 +14,7 @@ use crate::{
 
 pub(super) fn report(runs: &Runs, wanted: &str, form: ReportForm, out: Option<&Path>) -> Result<Exit, Refusal> {
     let id = runs.find(wanted)?;
-    let (journal, state) = resume::read(runs, &id)?;
+    let Audited { journal, state } = resume::read(runs, &id)?;
     let path = runs.dir(&id).join(JOURNAL).display().to_string();
     let report = Report::new(&journal.lines, &state, &path, &journal.head);
     let next = summary::next(&state, report.verdict, &runs_flag(runs));

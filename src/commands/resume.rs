@@ -7,17 +7,20 @@ use std::{
 };
 
 use super::{
-    Refusal, bind, load, print,
+    Refusal, bind,
+    keep::Keeper,
+    load, print,
     run::{UnderWay, answers, claim_early, observers, tool},
     terminal,
 };
 use crate::{
-    cli::{Again, Lookup},
+    audit::{self, Audited},
+    cli::{Again, Keep, Lookup},
     clock::Clock,
     digest::digest,
     engine::plan::Frozen,
     event::{Answer, Durable, Event, How, SiteRecord},
-    journal::{self, FileRecorder, Journal},
+    journal::{self, FileRecorder, Journal, read_file},
     log::Log,
     replay::{Phase, RunState},
     report::console::Console,
@@ -42,7 +45,7 @@ pub(super) async fn approve(
     json: bool,
 ) -> Result<Exit, Refusal> {
     let id = runs.find(wanted)?;
-    let (_, state) = read(runs, &id)?;
+    let Audited { state, .. } = read(runs, &id)?;
     let (step, key) = open_question(&state, step)?;
     let (user, _) = terminal::who_and_where();
     let asked = &state.steps[&step].questions[&key];
@@ -82,12 +85,11 @@ fn open_question(state: &RunState, step: Option<&str>) -> Result<(String, String
 }
 
 /// A run's journal, verified and folded.
-pub(super) fn read(runs: &Runs, id: &str) -> Result<(Journal, RunState), Refusal> {
+pub(super) fn read(runs: &Runs, id: &str) -> Result<Audited, Refusal> {
     let unsound =
         |what: String| Refusal::new(Exit::Journal, format!("the journal of run {id} does not verify: {what}"));
-    let journal = runs.read(id).map_err(|e| unsound(e.to_string()))?;
-    let state = RunState::replay(&journal.lines).map_err(|e| unsound(e.to_string()))?;
-    Ok((journal, state))
+    let bytes = runs.bytes(id).map_err(|e| unsound(format!("cannot be read: {e}")))?;
+    audit::journal(&bytes, None).map_err(unsound)
 }
 
 async fn go_on(
@@ -98,7 +100,7 @@ async fn go_on(
     json: bool,
 ) -> Result<Exit, Refusal> {
     // Read under the lock: nobody else can write any more.
-    let (journal, state) = read(runs, &open.id)?;
+    let Audited { journal, state } = read(runs, &open.id)?;
     if let Phase::Ended(crate::event::Verdict::Held | crate::event::Verdict::Late) = state.phase {
         return Err(Refusal::refused(format!("run {} has ended, and holds: there is nothing to go on with", open.id)));
     }
@@ -110,13 +112,14 @@ async fn go_on(
         )));
     }
     let saved = open.dir.join(RUNBOOK);
-    let text = std::fs::read(&saved).map_err(|e| Refusal::new(Exit::Journal, format!("{}: {e}", saved.display())))?;
+    let text = read_file(&saved).map_err(|e| Refusal::new(Exit::Journal, format!("{}: {e}", saved.display())))?;
     if digest(&text) != state.started.runbook_sha256 {
         return Err(Refusal::refused(format!("{} was edited since the run began: it is not run", saved.display())));
     }
     let loaded = load::text(&saved.display().to_string(), &text, ".".into())?;
     let frozen = plan(&open.dir, &state)?;
-    let bound = bind_again(&loaded, &state, again).await?;
+    let mut bound = bind_again(&loaded, &journal, &state, again).await?;
+    let keeper = Box::pin(Keeper::new(&keep(&again.keep, &state)?, &mut bound, &loaded.beside)).await?;
     let (user, host) = terminal::who_and_where();
     let given = answers(&loaded.runbook, again.confirm_target.as_deref(), &again.yes, &bound.sites, &user)?;
     let claims = Arc::new(FileClaims::new(runs, &open.id));
@@ -144,6 +147,7 @@ async fn go_on(
         claims,
         answers: Arc::new(super::answers::Given { dir, ..given }),
         frozen,
+        keeper,
         json,
     };
     under_way.drive().await
@@ -154,20 +158,45 @@ fn plan(dir: &Path, state: &RunState) -> Result<Option<Frozen>, Refusal> {
     let Some(wanted) = &state.started.plan_sha256 else { return Ok(None) };
     let path = dir.join(PLAN);
     let unsound = |what: String| Refusal::new(Exit::Journal, format!("{}: {what}", path.display()));
-    let text = std::fs::read(&path).map_err(|e| unsound(e.to_string()))?;
+    let text = read_file(&path).map_err(|e| unsound(e.to_string()))?;
     if digest(&text) != *wanted {
         return Err(unsound("is not the plan that the run began with".into()));
     }
     serde_json::from_slice(&text).map(Some).map_err(|e| unsound(format!("is no plan: {e}")))
 }
 
-/// The same sites as before, and the journal's inputs; secret ones must be given again.
-async fn bind_again(loaded: &load::Loaded, state: &RunState, again: &Again) -> Result<bind::Bound, Refusal> {
-    let secret = |name: &str| loaded.runbook.inputs.iter().any(|input| input.name == name && input.secret);
+/// The evidence that the run began with is stored again unless another place is given.
+fn keep(given: &Keep, state: &RunState) -> Result<Keep, Refusal> {
+    let evidence = match (&given.evidence, &state.started.evidence) {
+        (Some(given), _) => Some(given.clone()),
+        (None, Some(began)) => Some(began.parse().map_err(|why| Refusal::refused(format!("`{began}`: {why}")))?),
+        (None, None) => None,
+    };
+    Ok(Keep { evidence, sign_key: given.sign_key.clone() })
+}
+
+/// The same sites as before, and the journal's inputs; those that were masked must be given again.
+async fn bind_again(
+    loaded: &load::Loaded,
+    journal: &Journal,
+    state: &RunState,
+    again: &Again,
+) -> Result<bind::Bound, Refusal> {
+    let masked = |name: &str| {
+        let pointers = journal.lines.iter().take(1).flat_map(|first| &first.masked);
+        let inputs = pointers.filter_map(|pointer| pointer.strip_prefix("/inputs/")?.split('/').next());
+        inputs.into_iter().any(|input| input == name)
+    };
+    let declared = |name: &str| loaded.runbook.inputs.iter().any(|input| input.name == name && input.secret);
+    let secret = |name: &str| declared(name) || masked(name);
     let mut values = state.started.inputs.clone();
     values.retain(|name, _| !secret(name));
     if let Some((name, _)) = again.inputs.iter().find(|(name, _)| !secret(name)) {
         return Err(Refusal::refused(format!("`{name}` is no secret input: the run keeps the value it began with")));
+    }
+    let lost = state.started.inputs.keys().find(|name| masked(name) && again.inputs.iter().all(|(n, _)| n != *name));
+    if let Some(name) = lost {
+        return Err(Refusal::refused(format!("`{name}` was masked in the journal: give it again, `-i {name}=…`")));
     }
     bind::overlay(&mut values, &again.inputs);
     let inputs = bind::checked(&loaded.runbook, &values)?;
@@ -187,6 +216,7 @@ async fn bind_again(loaded: &load::Loaded, state: &RunState, again: &Again) -> R
         masker,
         sites_file: found.file,
         sandbox: None,
+        lookup,
     })
 }
 

@@ -6,11 +6,13 @@ use super::{
     Refusal,
     answers::Given,
     bind::{self, Bound},
+    keep::Keeper,
     load::Loaded,
     print, print_json, terminal,
 };
 use crate::{
-    cli::{Bind, Go, Yes},
+    audit::Audited,
+    cli::{Bind, Go, Keep, Yes},
     clock::Clock,
     digest::digest,
     engine::{self, Answers, Setup, StopSignal, plan::Frozen},
@@ -30,8 +32,8 @@ use crate::{
 };
 
 /// The options of a run that changes nothing.
-pub(super) fn no_go() -> Go {
-    Go { confirm_target: None, since: None, yes: Yes { yes: Vec::new() }, sandbox: None }
+pub(super) fn no_go(keep: Keep) -> Go {
+    Go { confirm_target: None, since: None, yes: Yes { yes: Vec::new() }, keep, sandbox: None }
 }
 
 pub(super) async fn run(
@@ -53,11 +55,12 @@ pub(super) async fn run(
 pub(super) async fn begin(
     runs: &Runs,
     loaded: Loaded,
-    bound: Bound,
+    mut bound: Bound,
     go: &Go,
     plan: Option<&Path>,
     json: bool,
 ) -> Result<UnderWay, Refusal> {
+    let keeper = Box::pin(Keeper::new(&go.keep, &mut bound, &loaded.beside)).await?;
     let kept = plan.map(|path| kept(path, &loaded, &bound)).transpose()?;
     let (user, host) = terminal::who_and_where();
     let given = answers(&loaded.runbook, go.confirm_target.as_deref(), &go.yes, &bound.sites, &user)?;
@@ -69,12 +72,17 @@ pub(super) async fn begin(
         Ok(()) => confirm(&loaded.runbook, &bound, go.confirm_target.as_deref()).await,
         Err(refusal) => Err(refusal),
     };
+    let cleared = match cleared {
+        Ok(()) => keeper.begin(&open, &bound.masker).await,
+        Err(refusal) => Err(refusal),
+    };
     if let Err(refusal) = cleared {
         claims.release();
         runs.discard(open);
         return Err(refusal);
     }
     let mut first = started(&loaded, &bound, &open.id, go, user, host);
+    first.evidence = go.keep.evidence.as_ref().map(ToString::to_string);
     first.plan_sha256 = kept.as_ref().map(|kept| digest(&kept.text));
     let first = Event::RunStarted(Box::new(first));
     let OpenRun { id, dir, journal } = open;
@@ -98,6 +106,7 @@ pub(super) async fn begin(
         claims,
         answers: Arc::new(Given { dir, ..given }),
         frozen: kept.map(|kept| kept.frozen),
+        keeper,
         json,
     })
 }
@@ -111,6 +120,7 @@ pub(super) struct UnderWay {
     pub claims: Arc<FileClaims>,
     pub answers: Arc<dyn Answers>,
     pub frozen: Option<Frozen>,
+    pub keeper: Keeper,
     pub json: bool,
 }
 
@@ -123,18 +133,30 @@ impl UnderWay {
         if self.log.state(|state| matches!(state.phase, Phase::Ended(_))) {
             self.claims.release();
         }
-        ended?;
         // The last words come from what is on disk, where secrets are masked.
         let id = self.log.state(|state| state.started.run.clone());
         let journal = self.runs.dir(&id).join(JOURNAL).display().to_string();
-        let (written, state) = super::resume::read(&self.runs, &id)?;
-        let (_, exit) = verdict::verdict(&state);
-        if self.json {
-            print_json(&report::facts::Report::new(&written.lines, &state, &journal, &written.head));
-        } else {
-            print(&report::summary::summary(&state, &journal, &written.head, &runs_flag(&self.runs)));
+        let read = super::resume::read(&self.runs, &id);
+        if let Err(refusal) = ended {
+            // What there is of the record is kept all the same.
+            if let Ok(audited) = read {
+                Box::pin(self.keeper.end(&self.runs, &audited, &self.bound.masker)).await;
+            }
+            return Err(refusal);
         }
-        Ok(exit)
+        let audited = read?;
+        let kept = Box::pin(self.keeper.end(&self.runs, &audited, &self.bound.masker)).await;
+        let Audited { journal: written, state } = &audited;
+        let (_, exit) = verdict::verdict(state);
+        if self.json {
+            let mut said = serde_json::json!(report::facts::Report::new(&written.lines, state, &journal, &written.head));
+            kept.add_to(&mut said);
+            print_json(&said);
+        } else {
+            print(&report::summary::summary(state, &journal, &written.head, &runs_flag(&self.runs)));
+            kept.print();
+        }
+        Ok(kept.exit(exit))
     }
 
     /// Drives the run to its end, to an open question or to a second signal, and says nothing.
@@ -205,6 +227,7 @@ pub(super) fn started(loaded: &Loaded, bound: &Bound, id: &str, go: &Go, user: S
         sites: bound.sites.clone(),
         sandbox: bound.sandbox.clone(),
         sites_file: bound.sites_file.as_ref().map(|path| path.display().to_string()),
+        evidence: None,
         accepted: bound.accepted.clone(),
         since: go.since,
         rto: runbook.rto.map(|rto| rto.0.as_secs_f64()),

@@ -61,7 +61,7 @@ pub(super) async fn run(
             bind.options.inputs.push((name, text));
         }
     }
-    let mut go = Go { sandbox: None, confirm_target: Some(TARGET.into()), since: go.since, yes: go.yes.clone() };
+    let mut go = Go { sandbox: None, confirm_target: Some(TARGET.into()), ..go.clone() };
     let asks = |step: &str| loaded.runbook.steps.iter().any(|spec| spec.id == step);
     let yes = scenario.answers.iter().filter(|(step, answer)| asks(step) && answer.0);
     go.yes.yes.extend(yes.map(|(step, _)| step.clone()));

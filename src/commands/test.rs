@@ -209,7 +209,7 @@ async fn run_of(runs: &Runs, case: &Case, stop: &StopSignal, run: &mut Option<St
     let found = sandbox::wires(&pair, &roles.collect())?;
     let bound = bind::bound(runbook, test.inputs.clone(), test.accept.clone(), found).await?;
     let loaded = Loaded { runbook: runbook.clone(), text: text.clone(), beside: ".".into(), warnings: None };
-    let go = Go { confirm_target: Some(sandbox::TARGET.into()), ..run::no_go() };
+    let go = Go { confirm_target: Some(sandbox::TARGET.into()), ..run::no_go(cli::Keep::default()) };
     let mut under_way = run::begin(runs, loaded, bound, &go, None, true).await?;
     *run = Some(under_way.log.state(|state| state.started.run.clone()));
     under_way.answers = Arc::new(Beforehand(test.answers.clone()));

@@ -1,5 +1,7 @@
 //! S3 calls, through aws-sdk-s3; and the bucket documents that it would drop fields of, read and written raw.
 
+pub mod objects;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use aws_credential_types::provider::SharedCredentialsProvider;

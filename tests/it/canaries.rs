@@ -85,6 +85,8 @@ fn all_commands(drill: &Firedrill, secrets: &[String]) -> Vec<Outcome> {
         &["recover", "one/bucket", "two/bucket", "--confirm-target", "two"],
         &["run", "spill.yaml", "--site", "one=one", "-i", "token=canary-of-the-input/&\"x"],
         &["plan", "spill.yaml", "--site", "one=one", "-i", "token=canary-of-the-input/&\"x", "--out", "kept"],
+        &["verify", "one/bucket", "two/bucket", "--evidence", "one/bucket"],
+        &["audit", "verify", "site:two/bucket/run"],
         &["runs", "--output", "json"],
     ];
     let said: Vec<Outcome> = commands.iter().map(|command| drill.clone().args(*command).run()).collect();
@@ -205,6 +207,25 @@ fn credentials_that_are_read_again_in_the_middle_are_masked_too() {
     let secrets = [old.forms(), new.forms(), steady.forms()].concat();
     drill.assert_no_secrets(&[&said, &shown], &secrets);
     assert!(said.stdout.contains("***"), "{}", said.stdout);
+}
+
+#[test]
+fn a_masked_input_is_asked_for_again_and_never_taken_for_its_mask() {
+    let canary = Canary::new("same");
+    let server = parrot(&canary);
+    let runbook = "format: 1\nrunbook: open\nsummary: Has a secret in an open input\nkind: verify\n\
+        inputs:\n  note: { type: string, description: A note }\n\
+        roles:\n  one: { description: A site }\n\
+        steps:\n  - { id: look, uses: assert, with: { that: [{ holds: \"{{ inputs.note == 'x' }}\", message: \"{{ inputs.note }}\" }] } }\n";
+    let host = host(&server, &canary);
+    let drill = Firedrill::new().file("open.yaml", runbook).env("MC_HOST_one", &host);
+    let note = format!("note=it is {}", canary.secret);
+    let red =
+        drill.clone().args(["run", "open.yaml", "--site", "one=one", "-i", &note]).run().exit(4).says("it is ***");
+    assert_eq!(drill.journal()[0]["inputs"]["note"], "it is ***");
+    let lost = drill.clone().args(["resume", "latest"]).run().exit(3).says("`note` was masked in the journal");
+    let again = drill.clone().args(["resume", "latest", "-i", &note]).run().exit(4).says("it is ***");
+    drill.assert_no_secrets(&[&red, &lost, &again], &canary.forms());
 }
 
 /// Only the owner may read or enter anything below.

@@ -7,8 +7,15 @@ use firedrill::{cli::Cli, sites, verdict::Exit};
 
 use crate::case::Firedrill;
 
-const DOCUMENTS: [&str; 6] =
-    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/journal.md", "docs/testing-runbooks.md"];
+const DOCUMENTS: [&str; 7] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/auditor.md",
+    "docs/journal.md",
+    "docs/testing-runbooks.md",
+];
 
 fn read(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
@@ -90,7 +97,7 @@ fn the_tests_of_the_document_pass_and_its_commands_run() {
 #[test]
 fn a_journal_is_verified_by_hand_as_the_document_says() {
     let journal = include_str!("../cases/journals/recovered.jsonl");
-    let script = blocks("docs/journal.md", "sh").into_iter().next().expect("a script");
+    let script = blocks("docs/auditor.md", "sh").into_iter().next().expect("a script");
     if Command::new("jq").arg("--version").output().is_err() {
         return;
     }

@@ -17,6 +17,8 @@ mod command_line;
 mod docs;
 #[cfg(test)]
 mod engine;
+#[cfg(all(test, feature = "sandbox"))]
+mod evidence;
 #[cfg(test)]
 mod help;
 #[cfg(test)]
@@ -63,7 +65,11 @@ mod secrecy;
 #[cfg(test)]
 mod seed;
 #[cfg(test)]
+mod signed;
+#[cfg(test)]
 mod site;
+#[cfg(test)]
+mod symlinks;
 #[cfg(test)]
 #[cfg(feature = "sandbox")]
 mod testing;

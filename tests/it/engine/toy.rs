@@ -474,6 +474,7 @@ fn started(runbook: &Runbook) -> RunStarted {
         sites: BTreeMap::from([("source".to_owned(), record)]),
         sandbox: None,
         sites_file: None,
+        evidence: None,
         accepted: BTreeMap::new(),
         since: None,
         rto: runbook.rto.map(|rto| rto.0.as_secs_f64()),
