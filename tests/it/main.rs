@@ -70,6 +70,8 @@ mod signed;
 mod site;
 #[cfg(test)]
 mod symlinks;
+#[cfg(all(test, feature = "sandbox"))]
+mod tamper;
 #[cfg(test)]
 #[cfg(feature = "sandbox")]
 mod testing;
