@@ -1,20 +1,30 @@
-//! One page of a version listing, read with a pull parser: versions and delete markers in the one order they come in.
+//! One page of a version listing, read while it comes: versions and delete markers in the one order they come in.
 
-use std::borrow::Cow;
+mod scan;
 
-use jiff::Timestamp;
+use std::{borrow::Cow, str};
+
 use percent_encoding::percent_decode_str;
-use quick_xml::{Reader, events::Event};
 
-use super::xml;
-use crate::version::{Kind, Metadata, Version};
+use self::scan::{Cursor, Stop, Tag};
+use crate::version::{self, Entry, Kind, Metadata, Page, Token};
 
-/// A page, and where the next one begins.
-#[derive(Debug)]
-pub(crate) struct Page {
-    pub(crate) versions: Vec<Version>,
-    /// Key and version id to go on after, as the server wants to see them again; `None` on the last page.
-    pub(crate) next: Option<(String, String)>,
+/// Longer than any version that a listing tells of, its headers and tags included.
+const LONGEST: usize = 8 << 20;
+
+/// Where the next page begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Next {
+    /// As the server wants to see it again.
+    pub(crate) key: String,
+    pub(crate) version_id: String,
+}
+
+/// What stands at the head of a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Head {
+    Last,
+    More(Next),
 }
 
 #[derive(Debug)]
@@ -30,169 +40,235 @@ impl<E: ToString> From<E> for Unusable {
     }
 }
 
-/// Reads a page that was asked for with `encoding-type=url`.
-pub(crate) fn parse(document: &[u8]) -> Result<Page, Unusable> {
-    let mut parser = Parser { reader: Reader::from_reader(document) };
-    // `<a/>` is told as `<a></a>`.
-    parser.reader.config_mut().expand_empty_elements = true;
-    match parser.next()? {
-        Token::Open(name) if name == "ListVersionsResult" => {}
-        Token::Open(_) => return Err(Unusable::NotAListing),
-        Token::Close => return Err("it is no complete XML document".into()),
-    }
-    let mut page = Page { versions: Vec::with_capacity(1000), next: None };
-    let (mut truncated, mut key, mut version_id) = (None, String::new(), String::new());
-    while let Token::Open(name) = parser.next()? {
-        match name.as_str() {
-            "Version" => page.versions.push(parser.version(Kind::Object)?),
-            "DeleteMarker" => page.versions.push(parser.version(Kind::DeleteMarker)?),
-            "IsTruncated" => truncated = Some(parser.text()?),
-            "NextKeyMarker" => key = decode(&parser.text()?)?,
-            "NextVersionIdMarker" => version_id = parser.text()?,
-            _ => parser.skip()?,
-        }
-    }
-    // Nothing but a clear word ends a listing: what came garbled would hide the rest of the bucket.
-    let truncated = match truncated.as_deref() {
-        Some("true") => true,
-        Some("false") => false,
-        Some(_) | None => return Err("it does not say whether more follows".into()),
-    };
-    if truncated {
-        if key.is_empty() {
-            return Err("it says that more follows, and not from where".into());
-        }
-        page.next = Some((key, version_id));
-    }
-    Ok(page)
+/// Reads a page that was asked for with `encoding-type=url`, piece by piece.
+pub(crate) struct Reader {
+    /// What came and is not read yet.
+    rest: Vec<u8>,
+    stage: Stage,
+    /// Known before the first version, when the server says it first as MinIO does.
+    head: Option<Head>,
+    truncated: bool,
+    said: bool,
+    next: Next,
+    page: Page,
+    last: Last,
 }
 
-struct Parser<'a> {
-    reader: Reader<&'a [u8]>,
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Before,
+    Inside,
+    After,
 }
 
-enum Token {
-    Open(String),
-    /// The end of the element that is being read.
-    Close,
+/// What the version before had, as it was written: much of it is the same again.
+#[derive(Default)]
+struct Last {
+    key: Vec<u8>,
+    owner: Vec<u8>,
 }
 
-impl Parser<'_> {
-    /// The next child, or the end of its parent; text between is skipped.
-    fn next(&mut self) -> Result<Token, Unusable> {
-        loop {
-            match self.reader.read_event()? {
-                Event::Start(tag) => return Ok(Token::Open(xml::local_name(tag.local_name().as_ref()))),
-                Event::End(_) => return Ok(Token::Close),
-                Event::Eof => return Err("it ends in the middle".into()),
-                Event::Text(_)
-                | Event::CData(_)
-                | Event::GeneralRef(_)
-                | Event::Empty(_)
-                | Event::Comment(_)
-                | Event::Decl(_)
-                | Event::PI(_)
-                | Event::DocType(_) => {}
-            }
+impl Reader {
+    /// For about so many versions.
+    pub(crate) fn new(versions: usize) -> Self {
+        Self {
+            rest: Vec::new(),
+            stage: Stage::Before,
+            head: None,
+            truncated: false,
+            said: false,
+            next: Next { key: String::new(), version_id: String::new() },
+            page: Page::with_capacity(versions),
+            last: Last::default(),
         }
     }
 
-    /// The text of the element just opened, to its end; elements inside are skipped.
-    fn text(&mut self) -> Result<String, Unusable> {
-        let mut text = String::new();
-        loop {
-            match self.reader.read_event()? {
-                Event::Text(part) => text.push_str(&part.decode()?),
-                Event::CData(part) => text.push_str(&part.decode()?),
-                Event::GeneralRef(reference) => text.push_str(&xml::resolve(&reference)?),
-                Event::Start(_) => self.skip()?,
-                Event::End(_) => return Ok(text),
-                Event::Eof => return Err("it ends in the middle".into()),
-                Event::Empty(_) | Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => {}
-            }
-        }
+    /// Reads on, as far as it can be.
+    pub(crate) fn feed(&mut self, chunk: &[u8]) -> Result<(), Unusable> {
+        self.rest.extend_from_slice(chunk);
+        let rest = std::mem::take(&mut self.rest);
+        let read = self.read(&rest);
+        self.rest = rest;
+        self.rest.drain(..read?);
+        if self.rest.len() > LONGEST { Err("an element of it never ends".into()) } else { Ok(()) }
     }
 
-    /// Goes past the end of the element just opened.
-    fn skip(&mut self) -> Result<(), Unusable> {
-        let mut depth = 1_u32;
-        while depth > 0 {
-            match self.next()? {
-                Token::Open(_) => depth = depth.saturating_add(1),
-                Token::Close => depth -= 1,
-            }
-        }
-        Ok(())
+    /// Where the next page begins, as soon as it is known.
+    pub(crate) fn head(&self) -> Option<&Head> {
+        self.head.as_ref()
     }
 
-    fn version(&mut self, kind: Kind) -> Result<Version, Unusable> {
-        let mut version = Version {
-            key: String::new(),
-            version_id: String::new(),
-            kind,
-            is_latest: false,
-            last_modified: Timestamp::UNIX_EPOCH,
-            etag: String::new(),
-            size: 0,
-            metadata: None,
+    /// The whole page, and where the next one begins.
+    pub(crate) fn end(mut self) -> Result<(Page, Head), Unusable> {
+        if self.stage != Stage::After {
+            return Err("it ends in the middle".into());
+        }
+        if !self.said {
+            return Err("it does not say whether more follows".into());
+        }
+        let told = self.head.take();
+        self.say()?;
+        let head = self.head.unwrap_or(Head::Last);
+        if told.is_some_and(|told| told != head) {
+            return Err("it says two things about the page after it".into());
+        }
+        Ok((self.page, head))
+    }
+
+    /// Reads whole elements; how many bytes they were.
+    fn read(&mut self, bytes: &[u8]) -> Result<usize, Unusable> {
+        let mut cursor = Cursor::new(bytes);
+        let mut read = 0;
+        while self.stage != Stage::After {
+            match self.element(&mut cursor) {
+                Ok(()) => read = cursor.at(),
+                Err(Stop::More) => return Ok(read),
+                Err(Stop::Broken(why)) => return Err(Unusable::Broken(why)),
+                Err(Stop::NotAListing) => return Err(Unusable::NotAListing),
+            }
+        }
+        // Nothing after the root element matters.
+        Ok(bytes.len())
+    }
+
+    fn element(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Stop> {
+        let name = match (self.stage, cursor.tag()?) {
+            (Stage::Before, Tag::Open(b"ListVersionsResult")) => {
+                self.stage = Stage::Inside;
+                return Ok(());
+            }
+            (Stage::Before, Tag::Open(_) | Tag::Empty(_)) => return Err(Stop::NotAListing),
+            (Stage::Before, Tag::Close(_)) => return Err(Stop::broken("it is no XML document")),
+            (_, Tag::Close(_)) => {
+                self.stage = Stage::After;
+                return Ok(());
+            }
+            (_, Tag::Empty(_)) => return Ok(()),
+            (_, Tag::Open(name)) => name,
         };
-        let mut dated = false;
-        while let Token::Open(name) = self.next()? {
-            match name.as_str() {
-                "Key" => version.key = decode(&self.text()?)?,
-                "VersionId" => version.version_id = self.text()?,
-                "IsLatest" => version.is_latest = self.text()? == "true",
-                "LastModified" => {
-                    let text = self.text()?;
-                    version.last_modified = text.parse().map_err(|_| format!("`{text}` is not a time"))?;
-                    dated = true;
-                }
-                "ETag" => self.text()?.trim_matches('"').clone_into(&mut version.etag),
-                "Size" => {
-                    let text = self.text()?;
-                    version.size = text.trim().parse().map_err(|_| format!("`{text}` is not a size"))?;
-                }
-                "UserMetadata" => self.headers(version.metadata.get_or_insert_default())?,
-                "UserTags" => {
-                    let tags = tags(&self.text()?)?;
-                    version.metadata.get_or_insert_default().tags = tags;
-                }
-                _ => self.skip()?,
+        match name {
+            b"Version" => self.version(cursor, Kind::Object),
+            b"DeleteMarker" => self.version(cursor, Kind::DeleteMarker),
+            b"IsTruncated" => {
+                // Nothing but a clear word ends a listing: what came garbled would hide the rest of the bucket.
+                self.truncated = match &*cursor.text(name)? {
+                    b"true" => true,
+                    b"false" => false,
+                    _ => return Err(Stop::broken("it does not say whether more follows")),
+                };
+                self.said = true;
+                Ok(())
             }
+            b"NextKeyMarker" => {
+                self.next.key = decode(&cursor.string(name)?)?.into_owned();
+                Ok(())
+            }
+            b"NextVersionIdMarker" => {
+                self.next.version_id = cursor.string(name)?.into_owned();
+                Ok(())
+            }
+            _ => cursor.skip(),
         }
-        if version.key.is_empty() || !dated {
-            return Err("a version has no key or no time".into());
-        }
-        if version.version_id.is_empty() {
-            version.version_id = "null".into();
-        }
-        Ok(version)
     }
 
-    /// One element for each header, named after it.
-    fn headers(&mut self, metadata: &mut Metadata) -> Result<(), Unusable> {
-        while let Token::Open(name) = self.next()? {
-            metadata.headers.push((name.to_ascii_lowercase(), self.text()?));
+    /// Takes what was said about the next page as the last word.
+    fn say(&mut self) -> Result<(), Stop> {
+        if self.truncated && self.next.key.is_empty() {
+            return Err(Stop::broken("it says that more follows, and not from where"));
         }
-        metadata.headers.sort();
+        self.head = Some(if self.truncated { Head::More(self.next.clone()) } else { Head::Last });
         Ok(())
     }
+
+    fn version(&mut self, cursor: &mut Cursor<'_>, kind: Kind) -> Result<(), Stop> {
+        if self.head.is_none() && self.said {
+            self.say()?;
+        }
+        let mut key = None;
+        let (mut id, mut etag): (Cow<'_, [u8]>, Cow<'_, [u8]>) = (Cow::Borrowed(b""), Cow::Borrowed(b""));
+        let (mut is_latest, mut modified_ms, mut size) = (false, None, 0);
+        let mut metadata: Option<Metadata> = None;
+        loop {
+            let name = match cursor.tag()? {
+                Tag::Open(name) => name,
+                Tag::Empty(_) => continue,
+                Tag::Close(b"Version" | b"DeleteMarker") => break,
+                Tag::Close(_) => return Err(Stop::broken("its elements are not nested")),
+            };
+            match name {
+                b"Key" => key = Some(cursor.text(name)?),
+                b"VersionId" => id = cursor.text(name)?,
+                b"IsLatest" => is_latest = &*cursor.text(name)? == b"true",
+                b"LastModified" => modified_ms = Some(scan::time(&cursor.text(name)?)?),
+                b"ETag" => etag = cursor.etag(name)?,
+                b"Size" => size = scan::size(&cursor.text(name)?)?,
+                b"Owner" => cursor.skip_again(&mut self.last.owner)?,
+                b"UserMetadata" => headers(cursor, metadata.get_or_insert_default())?,
+                b"UserTags" => metadata.get_or_insert_default().tags = tags(&cursor.string(name)?)?,
+                _ => cursor.skip()?,
+            }
+        }
+        let (Some(key), Some(modified_ms)) = (key.filter(|key| !key.is_empty()), modified_ms) else {
+            return Err(Stop::broken("a version has no key or no time"));
+        };
+        let version_id = match version::uuid(&id) {
+            Some(bytes) => Token::Uuid(bytes),
+            None if id.is_empty() => Token::Text("null"),
+            None => Token::of(text(&id)?),
+        };
+        let etag = match version::md5(&etag) {
+            Some(bytes) => Token::Md5(bytes),
+            None => Token::of(text(&etag)?),
+        };
+        let mut entry =
+            Entry { key: "", version_id, kind, is_latest, modified_ms, etag, size, metadata: metadata.as_ref() };
+        // The versions of a key follow one another.
+        if *key == *self.last.key && !self.page.is_empty() {
+            return self.page.push_to_last(&entry).map_err(Stop::from);
+        }
+        let decoded = decode(text(&key)?)?;
+        entry.key = &decoded;
+        self.page.push(&entry)?;
+        self.last.key.clear();
+        self.last.key.extend_from_slice(&key);
+        Ok(())
+    }
+}
+
+/// One element for each header, named after it.
+fn headers(cursor: &mut Cursor<'_>, metadata: &mut Metadata) -> Result<(), Stop> {
+    loop {
+        let (name, value) = match cursor.tag()? {
+            Tag::Open(name) => (name, cursor.string(name)?),
+            Tag::Empty(name) => (name, Cow::Borrowed("")),
+            Tag::Close(_) => break,
+        };
+        metadata.headers.push((String::from_utf8_lossy(name).to_ascii_lowercase(), value.into_owned()));
+    }
+    metadata.headers.sort();
+    Ok(())
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Stop> {
+    str::from_utf8(bytes).map_err(|_| Stop::broken("it is not UTF-8"))
 }
 
 /// Undoes `encoding-type=url`: `+` is a space, and only then come the `%XX`.
-fn decode(text: &str) -> Result<String, String> {
-    let spaced = if text.contains('+') { Cow::Owned(text.replace('+', " ")) } else { Cow::Borrowed(text) };
-    percent_decode_str(&spaced)
-        .decode_utf8()
-        .map(Cow::into_owned)
-        .map_err(|_| format!("the name `{text}` is not UTF-8"))
+fn decode(text: &str) -> Result<Cow<'_, str>, Stop> {
+    if memchr::memchr2(b'+', b'%', text.as_bytes()).is_none() {
+        return Ok(Cow::Borrowed(text));
+    }
+    let spaced = text.replace('+', " ");
+    let decoded = percent_decode_str(&spaced).decode_utf8();
+    let decoded = decoded.map_err(|_| Stop::Broken(format!("the name `{text}` is not UTF-8")))?;
+    Ok(Cow::Owned(decoded.into_owned()))
 }
 
-fn tags(query: &str) -> Result<Vec<(String, String)>, String> {
+fn tags(query: &str) -> Result<Vec<(String, String)>, Stop> {
     let mut tags = Vec::new();
     for pair in query.split('&').filter(|p| !p.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        tags.push((decode(key)?, decode(value)?));
+        tags.push((decode(key)?.into_owned(), decode(value)?.into_owned()));
     }
     tags.sort();
     Ok(tags)
@@ -204,17 +280,43 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::version::Version;
 
     const HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
         <ListVersionsResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>data</Name><Prefix></Prefix>";
     const OWNER: &str =
         "<Owner><ID>02d6</ID><DisplayName>minio</DisplayName></Owner><StorageClass>STANDARD</StorageClass>";
 
-    fn page(rest: &str) -> Result<Page, Unusable> {
+    /// The versions, each on its own, and what was said about the next page.
+    #[derive(Debug, PartialEq)]
+    struct Parsed {
+        versions: Vec<Version>,
+        next: Option<(String, String)>,
+    }
+
+    /// Read in pieces of so many bytes.
+    fn read(document: &[u8], piece: usize) -> Result<Parsed, Unusable> {
+        let mut reader = Reader::new(10);
+        for chunk in document.chunks(piece.max(1)) {
+            reader.feed(chunk)?;
+        }
+        let (page, head) = reader.end()?;
+        let next = match head {
+            Head::Last => None,
+            Head::More(next) => Some((next.key, next.version_id)),
+        };
+        Ok(Parsed { versions: page.iter().map(|entry| entry.to_version()).collect(), next })
+    }
+
+    fn parse(document: &[u8]) -> Result<Parsed, Unusable> {
+        read(document, usize::MAX)
+    }
+
+    fn page(rest: &str) -> Result<Parsed, Unusable> {
         parse(format!("{HEAD}{rest}</ListVersionsResult>").as_bytes())
     }
 
-    fn last(rest: &str) -> Result<Page, Unusable> {
+    fn last(rest: &str) -> Result<Parsed, Unusable> {
         page(&format!("{rest}<IsTruncated>false</IsTruncated>"))
     }
 
@@ -280,6 +382,39 @@ mod tests {
             let _ = parse(body.as_bytes());
             let _ = page(&body);
         }
+
+        #[test]
+        fn the_pieces_in_which_it_comes_do_not_matter(
+            keys in proptest::collection::vec("[a-c+]{1,3}|[a-z/]{1,20}", 0..6), piece in 1_usize..60,
+            inside in "<x><!-- > --><y a='>'/></x>|<Owner><ID>1</ID></Owner>|<!-- <Version> -->|<ETag>\"q\"</ETag>|",
+        ) {
+            let versions: String = keys.iter().map(|key| version(key, &inside)).collect();
+            let document = format!("{HEAD}<IsTruncated>false</IsTruncated>{versions}</ListVersionsResult>");
+            let (whole, pieces) = (parse(document.as_bytes()), read(document.as_bytes(), piece));
+            prop_assert_eq!(whole.as_ref().unwrap(), &pieces.unwrap());
+            prop_assert_eq!(whole.unwrap().versions.len(), keys.len());
+        }
+    }
+
+    #[test]
+    fn the_next_page_is_known_before_the_versions() {
+        let mut reader = Reader::new(10);
+        let head = "<NextKeyMarker>a+b[minio_cache:v2,return:]</NextKeyMarker><NextVersionIdMarker>v</NextVersionIdMarker>\
+                    <IsTruncated>true</IsTruncated>";
+        reader.feed(format!("{HEAD}{head}").as_bytes()).unwrap();
+        assert_eq!(reader.head(), None);
+        reader.feed(b"<Version><Key>a").unwrap();
+        let next = Next { key: "a b[minio_cache:v2,return:]".into(), version_id: "v".into() };
+        assert_eq!(reader.head(), Some(&Head::More(next)));
+    }
+
+    #[test]
+    fn all_that_xml_allows_is_understood() {
+        let strange = "<!-- a > b --><s3:Version xmlns:s3='x>y'\n><Key>a<![CDATA[+]]>&#98;</Key ><ETag>&quot;e&quot;</ETag>\
+                       <LastModified><?pi > ?>2026-11-23T18:29:22Z</LastModified><Size/><Owner/><VersionId/></s3:Version>";
+        let page = page(&format!("{strange}<IsTruncated>false</IsTruncated>")).unwrap();
+        let version = &page.versions[0];
+        assert_eq!((version.key.as_str(), version.etag.as_str(), version.version_id.as_str()), ("a b", "e", "null"));
     }
 
     #[test]

@@ -98,6 +98,11 @@ pub(crate) fn resolve(reference: &BytesRef<'_>) -> Result<Cow<'static, str>, Str
     resolve_xml_entity(&name).map(Cow::Borrowed).ok_or_else(|| format!("it holds an unknown entity `&{name};`"))
 }
 
+/// The same, by what stands between `&` and `;`.
+pub(crate) fn reference(name: &str) -> Result<Cow<'static, str>, String> {
+    resolve(&BytesRef::new(name))
+}
+
 /// `<name>text</name>`, with the text escaped.
 pub(crate) fn element(name: &str, text: &str) -> String {
     format!("<{name}>{}</{name}>", escape(text))

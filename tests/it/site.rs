@@ -192,8 +192,9 @@ async fn every_version_is_listed_and_found_whatever_its_key() {
     ]);
     server.mc(&["rm", "-q", "s/strange/zero"]);
 
-    for page_size in [None, Some(1), Some(4)] {
-        let versions = all(&site, &bucket, Listing { page_size, metadata: true, ..Listing::default() }).await;
+    for (page_size, at_once) in [(None, 1), (Some(1), 1), (Some(4), 1), (Some(1), 6), (Some(4), 3)] {
+        let listing = Listing { page_size, at_once, metadata: true, ..Listing::default() };
+        let versions = all(&site, &bucket, listing).await;
         let mut expected: Vec<_> = STRANGE.iter().copied().flat_map(|k| [k, k]).chain(["zero"]).collect();
         expected.sort_unstable();
         assert_eq!(versions.iter().map(|v| v.key.as_str()).collect::<Vec<_>>(), expected, "page size {page_size:?}");
@@ -245,6 +246,14 @@ async fn a_listing_goes_on_over_many_pages() {
     assert!(versions.windows(2).all(|w| w[0].key != w[1].key || w[0].last_modified >= w[1].last_modified));
     let ids: std::collections::HashSet<_> = versions.iter().map(|v| (&v.key, &v.version_id)).collect();
     assert_eq!(ids.len(), versions.len());
+
+    // In ranges, cut anywhere: within folders, between them, and within the versions of a key.
+    for (page_size, prefix) in [(Some(3), "d2"), (Some(20), ""), (Some(100), ""), (None, "d")] {
+        let listing = Listing { page_size, prefix: prefix.into(), at_once: 8, ..Listing::default() };
+        let in_ranges = all(&server.site(), &bucket("many"), listing).await;
+        let expected: Vec<_> = versions.iter().filter(|v| v.key.starts_with(prefix)).cloned().collect();
+        assert!(in_ranges == expected, "{page_size:?} {prefix}: {} and not {}", in_ranges.len(), expected.len());
+    }
 }
 
 #[tokio::test]
