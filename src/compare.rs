@@ -3,6 +3,7 @@
 mod classify;
 mod merge;
 mod scope;
+mod unpaired;
 
 use std::{fmt, ops::AddAssign};
 
@@ -11,11 +12,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    classify::{Key, classify},
-    merge::{Broken, KeyVersions, Merge, Stream, Which},
+    merge::{Broken, Merge, Stream, Told, Which},
     scope::{Filter, KeyGlob, OutOfScope, Scope},
 };
-use crate::version::{Kind, Version};
+use crate::version::{Entry, Kind};
 
 /// What is wrong with a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -82,13 +82,13 @@ pub struct Side {
     pub last_modified: Timestamp,
 }
 
-impl From<&Version> for Side {
-    fn from(version: &Version) -> Self {
+impl From<&Entry<'_>> for Side {
+    fn from(version: &Entry<'_>) -> Self {
         Self {
             kind: version.kind,
-            etag: version.etag.clone(),
+            etag: version.etag.to_string(),
             size: version.size,
-            last_modified: version.last_modified,
+            last_modified: version.last_modified(),
         }
     }
 }
@@ -108,7 +108,7 @@ pub struct Inventory {
 
 impl Inventory {
     /// Counts one more version.
-    pub fn count(&mut self, version: &Version) {
+    pub fn count(&mut self, version: &Entry<'_>) {
         self.versions += 1;
         self.bytes += version.size;
         match version.kind {

@@ -205,7 +205,8 @@ mod tests {
         let id = "80269a05-3453-429d-8c88-660369a11457";
         assert!(matches!(Token::of(id), Token::Uuid([0x80, 0x26, ..])));
         assert!(matches!(Token::of("e7891c01b93e2dbb2d52274c7e9c7f53"), Token::Md5([0xe7, ..])));
-        for text in [&id.to_uppercase(), "E7891C01B93E2DBB2D52274C7E9C7F53", "80269a05-3453-429d-8c88-660369a1145g", ""] {
+        for text in [&id.to_uppercase(), "E7891C01B93E2DBB2D52274C7E9C7F53", "80269a05-3453-429d-8c88-660369a1145g", ""]
+        {
             assert_eq!(Token::of(text), Token::Text(text));
         }
     }

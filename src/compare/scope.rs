@@ -6,7 +6,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::version::Version;
+use crate::version::Entry;
 
 /// What belongs into a comparison.
 #[derive(Clone, Debug, Default)]
@@ -74,11 +74,11 @@ impl Scope {
 
     /// Why one version of a key that is in scope is not. Tags that nobody let us read leave it in scope: better a
     /// difference too many than one too few.
-    pub fn version(&self, version: &Version) -> Option<OutOfScope> {
+    pub fn version(&self, version: &Entry<'_>) -> Option<OutOfScope> {
         if !self.needs_tags() {
             return None;
         }
-        let tags = &version.metadata.as_ref()?.tags;
+        let tags = &version.metadata?.tags;
         let fits = |filter: &Filter| {
             version.key.starts_with(&filter.prefix) && filter.tags.iter().all(|tag| tags.contains(tag))
         };
@@ -137,7 +137,7 @@ impl JsonSchema for KeyGlob {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::version::{Kind, Metadata};
+    use crate::version::{Kind, Metadata, Version};
 
     fn tagged(key: &str, tags: &[(&str, &str)]) -> Version {
         let tags = tags.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
@@ -188,10 +188,10 @@ mod tests {
         };
         let filters = vec![filter("", &[("keep", "yes"), ("tier", "1")]), filter("all/", &[])];
         let scope = Scope { filters, ..Scope::default() };
-        assert_eq!(scope.version(&tagged("a", &[("keep", "yes"), ("tier", "1"), ("x", "y")])), None);
-        assert_eq!(scope.version(&tagged("a", &[("keep", "yes")])), Some(OutOfScope::Filter));
-        assert_eq!(scope.version(&tagged("all/a", &[])), None);
-        assert_eq!(scope.version(&Version { metadata: None, ..tagged("a", &[]) }), None);
+        assert_eq!(scope.version(&tagged("a", &[("keep", "yes"), ("tier", "1"), ("x", "y")]).entry()), None);
+        assert_eq!(scope.version(&tagged("a", &[("keep", "yes")]).entry()), Some(OutOfScope::Filter));
+        assert_eq!(scope.version(&tagged("all/a", &[]).entry()), None);
+        assert_eq!(scope.version(&Version { metadata: None, ..tagged("a", &[]) }.entry()), None);
     }
 
     #[test]

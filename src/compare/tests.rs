@@ -7,15 +7,26 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::version::Metadata;
+use crate::version::{Metadata, Page, Version};
 
-struct Listed(VecDeque<Version>);
+/// Pages of so many versions.
+struct Listed(VecDeque<Version>, usize);
 
 impl Stream for Listed {
     type Error = String;
-    async fn next(&mut self) -> Result<Option<Version>, String> {
-        Ok(self.0.pop_front())
+    async fn next_page(&mut self) -> Result<Option<Page>, String> {
+        let mut page = Page::default();
+        let length = self.1.min(self.0.len());
+        self.0.drain(..length).for_each(|version| page.push(&version.entry()).unwrap());
+        Ok((!page.is_empty()).then_some(page))
     }
+}
+
+/// All that a comparison told.
+#[derive(Debug, Default, PartialEq)]
+struct All {
+    tally: Tally,
+    differences: Vec<Difference>,
 }
 
 fn version(key: &str, id: &str, content: u64) -> Version {
@@ -31,15 +42,28 @@ fn version(key: &str, id: &str, content: u64) -> Version {
     }
 }
 
-fn compare(source: Vec<Version>, target: Vec<Version>, rules: &Rules) -> Result<Key, Broken<String>> {
-    let mut merge = Merge::new(Listed(source.into()), Listed(target.into()));
-    let mut total = Key::default();
-    while let Some(versions) = merge.next().now_or_never().expect("nothing waits here")? {
-        let key = classify(&versions, rules);
-        total.tally += key.tally;
-        total.differences.extend(key.differences);
+fn compare(source: Vec<Version>, target: Vec<Version>, rules: &Rules) -> Result<All, Broken<String>> {
+    let (source, target) = (Listed(source.into(), 3), Listed(target.into(), 2));
+    let mut merge = Merge::new(source, target, rules);
+    let (mut all, mut of_key) = (All::default(), 0);
+    while let Some(told) = merge.next().now_or_never().expect("nothing waits here")? {
+        match told {
+            Told::Difference(difference) => {
+                of_key += 1;
+                all.differences.push(difference);
+            }
+            Told::Key(name, tally) => {
+                assert_eq!(tally.differences(), of_key, "{name}");
+                all.tally += tally;
+                of_key = 0;
+            }
+            Told::Same(tally) => {
+                assert_eq!((tally.differences(), of_key), (0, 0));
+                all.tally += tally;
+            }
+        }
     }
-    Ok(total)
+    Ok(all)
 }
 
 /// One row a version: key, id, content, modification second.
@@ -114,7 +138,8 @@ proptest! {
 fn keys_that_go_backwards_are_an_error_and_no_result() {
     let target = vec![version("b", "1", 1), version("a", "1", 1)];
     let broken = compare(vec![version("a", "1", 1)], target, &Rules::default());
-    assert_eq!(broken, Err(Broken::OutOfOrder { which: Which::Target, key: "a".into(), after: "b".into() }));
+    let Err(Broken::OutOfOrder { which: Which::Target, key, after }) = broken else { panic!("{broken:?}") };
+    assert_eq!((key.as_str(), after.as_str()), ("a", "b"));
 }
 
 #[test]
@@ -192,4 +217,22 @@ fn a_null_version_that_was_overwritten_after_the_cutoff_is_left_out() {
     assert_eq!(compare(vec![at(1_006)], vec![at(1_000)], &rules).unwrap().tally.left_out, 1);
     // The other way round it is no live write of the source, but a foreign one on the target.
     assert_eq!(compare(vec![at(1_000)], vec![at(1_006)], &rules).unwrap().tally.different, 1);
+}
+
+#[test]
+fn very_many_versions_of_one_key_are_matched_on_disk() {
+    // Nothing meets its partner soon: one side lists the newest first, the other the oldest.
+    let many = |n: i64| Version {
+        last_modified: Timestamp::from_millisecond(n).unwrap(),
+        ..version("a", &format!("{n:08}-0000-4000-8000-000000000000"), n.unsigned_abs())
+    };
+    let mut source: Vec<_> = (0..60_000).rev().map(many).collect();
+    let mut target: Vec<_> = (100..60_100).map(many).collect();
+    target[7].etag = "other".into();
+    source.push(version("b", "1", 1));
+    target.push(version("b", "1", 1));
+    let all = compare(source, target, &Rules::default()).unwrap();
+    assert_eq!((all.tally.missing, all.tally.extra, all.tally.different, all.tally.same), (100, 100, 1, 59_900));
+    assert_eq!(all.differences.len(), 201);
+    assert_eq!((all.tally.source.versions, all.tally.target.versions), (60_001, 60_001));
 }

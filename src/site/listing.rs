@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Pages that are read ahead are not more than this, in bytes; one page always may be.
-const READ_AHEAD: usize = 12 << 20;
+const READ_AHEAD: usize = 8 << 20;
 /// How often a page that a server was too busy for is asked for again: over some twelve seconds in all.
 const THROTTLED: u32 = 6;
 
@@ -47,7 +47,7 @@ pub struct Listing {
     /// Versions a page, 1,000 unless said.
     pub page_size: Option<u16>,
     /// Requests under way at once, at most; fewer when the site slows down or asks for it. Up to 1: a page is asked
-    /// for when it is needed, and not before.
+    /// for when it is needed, and not before. 2: also while the one before it is read. More: in ranges of keys.
     pub at_once: usize,
 }
 

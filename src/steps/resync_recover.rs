@@ -13,7 +13,7 @@ pub(crate) use self::remaining::{Reason, Remaining};
 use super::{
     resync_monitor::{End, every, finding, patience, stalled_after},
     resync_start::Running,
-    versions_compare::Comparison,
+    versions_compare::{Comparison, concurrency},
 };
 use crate::{
     compare::{Class, KeyGlob},
@@ -79,6 +79,9 @@ pub(crate) struct ResyncRecover {
     /// Compares tags and metadata too. Default: false.
     #[serde(default)]
     pub metadata: bool,
+    /// Requests of the comparison to each site at once, at most, 1 to 255. Default: 2.
+    #[serde(default = "concurrency")]
+    pub concurrency: NonZeroU8,
 }
 
 fn max_attempts() -> NonZeroU8 {

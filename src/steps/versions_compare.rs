@@ -2,6 +2,8 @@
 
 mod walk;
 
+use std::num::NonZeroU8;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -58,6 +60,16 @@ pub(crate) struct VersionsCompare {
     /// Compares tags and metadata of every version too, and tells `pending` from `missing`. Default: false.
     #[serde(default)]
     pub metadata: bool,
+    /// Requests to each site at once, at most, 1 to 255; fewer when a site slows down or asks for it. From 3 on ranges
+    /// of keys are listed side by side: faster over a distance, and more work for the sites, the more so the more
+    /// versions keys have. Default: 2.
+    #[serde(default = "concurrency")]
+    pub concurrency: NonZeroU8,
+}
+
+/// The source is the only healthy copy: what costs it least.
+pub(super) fn concurrency() -> NonZeroU8 {
+    const { NonZeroU8::new(2).unwrap() }
 }
 
 fn no_time() -> Period {

@@ -1,12 +1,13 @@
 //! `versions.count`: what both sites hold of a bucket, by listing.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU8, time::Duration};
 
 use futures_util::future::try_join;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::versions_compare::concurrency;
 use crate::{
     compare::Inventory,
     event::{Finding, Progress},
@@ -45,6 +46,9 @@ pub(crate) struct VersionsCount {
     /// Does not hold unless all counts are equal. Default: false.
     #[serde(default)]
     pub equal: bool,
+    /// Requests to each site at once, at most, 1 to 255. Default: 2.
+    #[serde(default = "concurrency")]
+    pub concurrency: NonZeroU8,
 }
 
 /// What both sites hold.
@@ -139,6 +143,13 @@ struct Counted {
     prefixes: BTreeMap<String, Inventory>,
 }
 
+impl Counted {
+    fn under(&mut self, prefix: &str) -> &mut Inventory {
+        let full = self.prefixes.len() >= PREFIXES_KEPT && !self.prefixes.contains_key(prefix);
+        self.prefixes.entry(if full { "(others)" } else { prefix }.to_owned()).or_default()
+    }
+}
+
 impl VersionsCount {
     async fn count(
         &self,
@@ -147,19 +158,15 @@ impl VersionsCount {
         bucket: &BucketName,
         role: &Role,
     ) -> Result<Counted, Failure> {
-        let mut listing = site.versions(bucket, Listing { prefix: self.prefix.clone(), ..Listing::default() });
+        let (prefix, at_once) = (self.prefix.clone(), usize::from(self.concurrency.get()));
+        let mut listing = site.versions(bucket, Listing { prefix, at_once, ..Listing::default() });
         let mut counted = Counted::default();
         let mut said = Instant::now();
-        while let Some(version) = listing.next().await? {
-            counted.all.count(&version);
-            if self.per_prefix {
-                let prefix = first_level(&version.key, &self.prefix);
-                if let Some(inventory) = counted.prefixes.get_mut(prefix) {
-                    inventory.count(&version);
-                } else {
-                    let full = counted.prefixes.len() >= PREFIXES_KEPT;
-                    let prefix = if full { "(others)" } else { prefix };
-                    counted.prefixes.entry(prefix.to_owned()).or_default().count(&version);
+        while let Some(page) = listing.next_page().await? {
+            for version in page.iter() {
+                counted.all.count(&version);
+                if self.per_prefix {
+                    counted.under(first_level(version.key, &self.prefix)).count(&version);
                 }
             }
             if said.elapsed() >= Duration::from_secs(1) {

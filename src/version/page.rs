@@ -47,8 +47,8 @@ pub struct TooLong;
 
 impl Page {
     pub fn with_capacity(versions: usize) -> Self {
-        // Keys are 32 bytes long or so; what is too little grows.
-        let (text, rows) = (String::with_capacity(versions * 32), Vec::with_capacity(versions));
+        // A key is longer, and most have several versions; what is too little grows.
+        let (text, rows) = (String::with_capacity(versions * 16), Vec::with_capacity(versions));
         Self { text, rows, metadata: Vec::new() }
     }
 
@@ -83,16 +83,6 @@ impl Page {
 
     pub fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
         self.rows.iter().map(|row| self.entry(row))
-    }
-
-    /// Whether the version at a place and the one before it have one key; decided without looking at texts when they
-    /// were added one after the other.
-    #[inline]
-    pub fn same_key_as_before(&self, at: usize) -> bool {
-        match (at.checked_sub(1).and_then(|before| self.rows.get(before)), self.rows.get(at)) {
-            (Some(before), Some(row)) => before.key == row.key || self.text(before.key) == self.text(row.key),
-            (None, _) | (_, None) => false,
-        }
     }
 
     /// Adds a version.

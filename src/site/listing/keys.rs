@@ -125,7 +125,9 @@ mod tests {
 
     fn letters(keys: &[&str]) -> Letters {
         let mut letters = Letters::default();
-        keys.iter().for_each(|key| letters.learn(key));
+        for key in keys {
+            letters.learn(key);
+        }
         letters
     }
 

@@ -17,9 +17,14 @@ use crate::{
 
 /// The server's note to itself at the end of a marker.
 const NOTE: &str = "[minio_cache:";
-/// Pages of a range, roughly: few, so that all that are listed at once lie close ahead of what is handed out; and not
-/// too few, since the last page of a range is cut off somewhere.
-const RANGE: f64 = 8.0;
+/// One chain of pages can make use of so many requests at once: a page is asked for while the one before it is read. It
+/// is also what costs the server least: without the note that only a chain can use it looks at 1,000 keys for each page,
+/// however few of them fit on it with all their versions.
+const CHAIN: usize = 2;
+/// Pages of a range, roughly, at least and at most: so few that all that are listed at once can be read ahead whole, and
+/// not too few, since the last page of a range is cut off somewhere.
+const SHORT: usize = 3;
+const LONG: usize = 8;
 /// What is shorter is not cut.
 const WORTH_A_CUT: f64 = 3.0;
 /// No more ranges at once.
@@ -58,7 +63,8 @@ pub(super) enum Popped {
 
 pub(super) struct Ranges {
     listing: Listing,
-    ranges: VecDeque<Range>,
+    /// In order; together they are all that is left to hand out.
+    row: VecDeque<Range>,
     /// Pages to ask for once more.
     again: VecDeque<Job>,
     letters: Letters,
@@ -102,16 +108,16 @@ enum Chain {
 
 impl Ranges {
     pub(super) fn new(listing: Listing, read_ahead: usize) -> Self {
-        let mut ranges = VecDeque::new();
+        let mut row = VecDeque::new();
         // MinIO refuses a key to begin after that lies outside the prefix.
         let outside = listing.after.as_ref().filter(|after| !after.starts_with(&listing.prefix));
         if outside.is_none_or(|after| after.as_bytes() <= listing.prefix.as_bytes()) {
             let marker = listing.after.clone().filter(|_| outside.is_none()).map(Marker::after);
-            ranges.push_back(Range::new(0, Chain::Ready(marker), None));
+            row.push_back(Range::new(0, Chain::Ready(marker), None));
         }
         Self {
             listing,
-            ranges,
+            row,
             again: VecDeque::new(),
             letters: Letters::default(),
             numbers: 1,
@@ -136,13 +142,14 @@ impl Ranges {
         self.under_way
     }
 
-    fn parallel(&self) -> bool {
-        self.listing.at_once > 1
+    /// Whether the keys are cut into ranges.
+    fn in_ranges(&self) -> bool {
+        self.listing.at_once > CHAIN
     }
 
     /// The next page in order.
     pub(super) fn pop(&mut self) -> Popped {
-        while let Some(front) = self.ranges.front_mut() {
+        while let Some(front) = self.row.front_mut() {
             match (front.pages.pop_front(), &front.chain) {
                 (Some(Some((page, size))), _) => {
                     front.first += 1;
@@ -156,7 +163,7 @@ impl Ranges {
                     return Popped::Wait;
                 }
                 (None, Chain::Ended) => {
-                    self.ranges.pop_front();
+                    self.row.pop_front();
                 }
                 (None, Chain::Ready(_) | Chain::Asked) => return Popped::Wait,
             }
@@ -179,9 +186,10 @@ impl Ranges {
         }
         let room = self.held + self.under_way * self.page < self.read_ahead;
         let mut front = true;
-        for range in &mut self.ranges {
+        for range in &mut self.row {
             // Somebody waits for the first page of all.
-            if !room && !(front && range.pages.is_empty()) {
+            let urgent = front && range.pages.is_empty();
+            if !room && !urgent {
                 return None;
             }
             if let Some(job) = range.ask() {
@@ -189,28 +197,34 @@ impl Ranges {
             }
             front = false;
         }
-        if self.parallel() { self.cut()?.ask() } else { None }
+        if self.in_ranges() { self.cut()?.ask() } else { None }
+    }
+
+    /// Pages of a range, roughly.
+    fn length(&self) -> f64 {
+        let pages = self.read_ahead / self.page.max(1) / self.listing.at_once.max(1);
+        f64::from(u32::try_from(pages.clamp(SHORT, LONG)).unwrap_or(u32::MAX))
     }
 
     /// Cuts off the far part of a range: of the first one that is long, else of the longest.
     fn cut(&mut self) -> Option<&mut Range> {
-        if self.cut_after > 0 || self.ranges.len() >= RANGES {
+        if self.cut_after > 0 || self.row.len() >= RANGES {
             return None;
         }
-        let prefix = self.listing.prefix.len();
+        let (prefix, length) = (self.listing.prefix.len(), self.length());
         let mut longest: Option<(usize, Cut)> = None;
-        for (at, range) in self.ranges.iter().enumerate() {
+        for (at, range) in self.row.iter().enumerate() {
             if matches!(range.chain, Chain::Ended) {
                 continue;
             }
             let Some(density) = &range.density else { continue };
             let bounds = (range.reached.as_str(), range.until.as_deref());
-            let Some(cut) = self.letters.cut(prefix, density, bounds, RANGE) else { continue };
+            let Some(cut) = self.letters.cut(prefix, density, bounds, length) else { continue };
             if cut.key.contains(NOTE) {
                 continue;
             }
             let pages = cut.pages.unwrap_or(f64::INFINITY);
-            if pages > 1.5 * RANGE {
+            if pages > 1.5 * length {
                 longest = Some((at, cut));
                 break;
             }
@@ -222,21 +236,21 @@ impl Ranges {
         let (at, Cut { key, .. }) = longest?;
         let number = self.numbers;
         self.numbers += 1;
-        let near = self.ranges.get_mut(at)?;
+        let near = self.row.get_mut(at)?;
         let chain = Chain::Ready(Some(Marker::after(key.clone())));
         let mut far = Range::new(number, chain, near.until.replace(key.clone()));
         far.density.clone_from(&near.density);
         far.reached = key;
         far.cut_off = true;
-        self.ranges.insert(at + 1, far);
-        self.ranges.get_mut(at + 1)
+        self.row.insert(at + 1, far);
+        self.row.get_mut(at + 1)
     }
 
     /// The begin of a page says where the next one begins, so that may be asked for at once.
     pub(super) fn head(&mut self, job: &Job, head: &Head) {
         let Head::More(next) = head else { return };
         let marker = self.marker(next);
-        if !self.parallel() || job.marker.as_ref() == Some(&marker) {
+        if self.listing.at_once < CHAIN || job.marker.as_ref() == Some(&marker) {
             return;
         }
         let Some(range) = self.waits_for(job) else { return };
@@ -251,7 +265,7 @@ impl Ranges {
 
     /// A page is here; it is under way no longer, unless something is wrong with it.
     pub(super) fn page(&mut self, job: &Job, mut page: Page, head: &Head) -> Result<(), String> {
-        let (parallel, full) = (self.parallel(), self.page_size());
+        let (in_ranges, full) = (self.in_ranges(), self.page_size());
         let next = match head {
             Head::Last => None,
             Head::More(next) => Some(self.marker(next)),
@@ -259,7 +273,7 @@ impl Ranges {
         if next.is_some() && next == job.marker {
             return Err("the page after this one is this one again".into());
         }
-        if parallel && let Err(why) = check(job.marker.as_ref(), &page, next.as_ref()) {
+        if in_ranges && let Err(why) = check(job.marker.as_ref(), &page, next.as_ref()) {
             return Err(why);
         }
         self.under_way = self.under_way.saturating_sub(1);
@@ -325,7 +339,7 @@ impl Ranges {
 
     /// No key lies between the end of a range and this one: ranges in between need not be asked for.
     fn nothing_before(&mut self, range: u64, key: &str) {
-        let after = self.ranges.iter_mut().skip_while(|r| r.number != range).skip(1);
+        let after = self.row.iter_mut().skip_while(|r| r.number != range).skip(1);
         for range in after {
             if range.until.as_deref().is_some_and(|until| until < key) {
                 if range.is_untouched() {
@@ -342,15 +356,15 @@ impl Ranges {
 
     /// The range that a page belongs to, when it is still to come there.
     fn waits_for(&mut self, job: &Job) -> Option<&mut Range> {
-        let range = self.ranges.iter_mut().find(|range| range.number == job.range)?;
+        let range = self.row.iter_mut().find(|range| range.number == job.range)?;
         if range.slot(job)?.is_none() { Some(range) } else { None }
     }
 
     fn marker(&self, next: &Next) -> Marker {
         let key = bare(&next.key);
-        // Its note makes the server list all that follows ahead and keep it: good for one chain of pages, and a waste
-        // for many short ones. A key that itself looks like a note needs one.
-        let sent = if self.parallel() && !key.contains(NOTE) { key } else { &next.key };
+        // Its note makes the server list all that follows to the end of the bucket, and keep it: good for one chain of
+        // pages, and a waste for many short ones. A key that itself looks like a note needs one.
+        let sent = if self.in_ranges() && !key.contains(NOTE) { key } else { &next.key };
         Marker { key: key.to_owned(), sent: sent.to_owned(), version_id: next.version_id.clone() }
     }
 }
@@ -367,7 +381,8 @@ fn check(marker: Option<&Marker>, page: &Page, next: Option<&Marker>) -> Result<
     }
     let (Some(first), Some(last)) = (page.get(0), page.last()) else { return Ok(()) };
     if let Some(marker) = marker {
-        let later = if marker.version_id.is_empty() { first.key > marker.key.as_str() } else { first.key >= &*marker.key };
+        let later =
+            if marker.version_id.is_empty() { first.key > marker.key.as_str() } else { first.key >= &*marker.key };
         if !later {
             return Err(format!("asked for what follows key `{}`, it begins with `{}`", marker.key, first.key));
         }

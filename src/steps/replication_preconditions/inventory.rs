@@ -18,11 +18,13 @@ use crate::{
     step::Reads,
     steps::{bucket_prepare::alignment::key_name, replication_targets::arn_of},
     types::BucketName,
-    version::{Kind, Version},
+    version::{Entry, Kind, Version},
 };
 
 /// Places of a bucket where a sample is taken.
 const ANCHORS: usize = 16;
+/// Requests at once while a bucket is counted.
+const AT_ONCE: usize = 2;
 /// How far into the future a modification time may lie before it is one of a wrong clock.
 const FUTURE: SignedDuration = SignedDuration::from_secs(5);
 
@@ -154,12 +156,12 @@ pub(super) async fn count(
     stop: Stop,
 ) -> Fact<Inventory> {
     let started = Instant::now();
-    let mut listing = site.versions(bucket, Listing::default());
+    let mut listing = site.versions(bucket, Listing { at_once: AT_ONCE, ..Listing::default() });
     let mut counter = Counter::new(scope, begin);
-    while let Some(version) = listing.next().await? {
+    while let Some(page) = listing.next_page().await? {
         // The clock moves on while we list, so what is the future does too.
         let elapsed = SignedDuration::try_from(started.elapsed()).unwrap_or(SignedDuration::ZERO);
-        counter.add(&version, elapsed);
+        page.iter().for_each(|version| counter.add(&version, elapsed));
         if stop == Stop::PastSource && counter.inventory.versions > limits.source_versions.load(Ordering::Relaxed) {
             return Ok(counter.inventory);
         }
@@ -212,12 +214,12 @@ impl<'a> Counter<'a> {
         Self { scope, begin, inventory, last_excluded: String::new(), seen: 0, stride: 1_000 }
     }
 
-    fn add(&mut self, version: &Version, elapsed: SignedDuration) {
+    fn add(&mut self, version: &Entry<'_>, elapsed: SignedDuration) {
         let total = &mut self.inventory;
-        if version.last_modified.duration_since(self.begin) > elapsed.saturating_add(FUTURE) {
+        if version.last_modified().duration_since(self.begin) > elapsed.saturating_add(FUTURE) {
             total.future += 1;
         }
-        if version.last_modified > self.begin {
+        if version.last_modified() > self.begin {
             total.left_out += 1;
             return;
         }
@@ -226,20 +228,20 @@ impl<'a> Counter<'a> {
             Kind::Object => total.bytes += version.size,
             Kind::DeleteMarker => total.delete_markers += 1,
         }
-        let excluded = self.scope.excludes(&version.key);
+        let excluded = self.scope.excludes(version.key);
         // What is excluded has no ids by design, and is told of apart.
-        if version.version_id == "null" && !excluded {
+        if version.version_id.is_null() && !excluded {
             total.nulls += 1;
         }
         if excluded {
             if self.last_excluded != version.key {
                 total.excluded_keys += 1;
-                self.last_excluded.clone_from(&version.key);
+                version.key.clone_into(&mut self.last_excluded);
             }
-        } else if self.scope.ruled_out(&version.key) {
+        } else if self.scope.ruled_out(version.key) {
             total.out_of_scope += 1;
         }
-        self.mark(&version.key);
+        self.mark(version.key);
     }
 
     /// Every stride-th key; when there are too many, every other one goes and the stride doubles.
@@ -285,7 +287,7 @@ mod tests {
     fn counted(scope: &Scope, versions: &[Version]) -> Inventory {
         let mut counter = Counter::new(scope, Timestamp::from_second(100).unwrap());
         for version in versions {
-            counter.add(version, SignedDuration::from_secs(20));
+            counter.add(&version.entry(), SignedDuration::from_secs(20));
         }
         counter.inventory
     }
@@ -318,7 +320,7 @@ mod tests {
         let scope = Scope::default();
         let mut counter = Counter::new(&scope, Timestamp::from_second(100).unwrap());
         for n in 0..100_000 {
-            counter.add(&version(&format!("{n:06}"), 1), SignedDuration::ZERO);
+            counter.add(&version(&format!("{n:06}"), 1).entry(), SignedDuration::ZERO);
         }
         let anchors = counter.inventory.anchors;
         assert!((8..=ANCHORS).contains(&anchors.len()), "{}", anchors.len());

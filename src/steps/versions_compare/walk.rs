@@ -8,9 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Comparison, VersionsCompare};
 use crate::{
-    compare::{
-        Broken, Class, Difference, Filter, Key, KeyVersions, Merge, Rules, Scope, Stream, Tally, Which, classify,
-    },
+    compare::{Broken, Class, Difference, Filter, Merge, Rules, Scope, Stream, Tally, Told, Which},
     event::Progress,
     failure::Failure,
     human,
@@ -20,7 +18,7 @@ use crate::{
     },
     step::{Access, Cx, Reads},
     types::{BucketName, Moment},
-    version::Version,
+    version::Page,
 };
 
 /// Beyond this many differing keys they are not kept in memory, and are looked for by walking everything again.
@@ -112,6 +110,13 @@ enum Round {
     TooMany(Tally),
 }
 
+/// A key that differs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Key {
+    tally: Tally,
+    differences: Vec<Difference>,
+}
+
 #[derive(Default)]
 struct Kept {
     /// The keys without a difference.
@@ -138,24 +143,34 @@ impl Kept {
 struct Collected {
     kept: Kept,
     keys_kept: usize,
-    differences: usize,
+    /// Those of the key that is not at its end yet.
+    differences: Vec<Difference>,
+    count: usize,
     too_many: bool,
 }
 
 impl Collected {
     fn new(keys_kept: usize) -> Self {
-        Self { kept: Kept::default(), keys_kept, differences: 0, too_many: false }
+        Self { kept: Kept::default(), keys_kept, differences: Vec::new(), count: 0, too_many: false }
     }
 
-    fn take(&mut self, name: String, key: Key) {
-        self.differences += key.differences.len();
-        if key.differences.is_empty() || self.too_many {
-            self.kept.clean += key.tally;
-            return;
+    fn take(&mut self, told: Told) {
+        match told {
+            Told::Same(tally) => self.kept.clean += tally,
+            Told::Key(_, tally) if self.too_many => self.kept.clean += tally,
+            Told::Difference(_) if self.too_many => {}
+            Told::Difference(difference) => {
+                self.count += 1;
+                self.differences.push(difference);
+            }
+            Told::Key(name, tally) => {
+                let differences = std::mem::take(&mut self.differences);
+                self.kept.open.insert(name, Key { tally, differences });
+            }
         }
-        self.kept.open.insert(name, key);
-        if self.kept.open.len() > self.keys_kept || self.differences > DIFFERENCES_KEPT {
+        if self.kept.open.len() > self.keys_kept || self.count > DIFFERENCES_KEPT {
             self.too_many = true;
+            self.differences = Vec::new();
             for key in std::mem::take(&mut self.kept.open).into_values() {
                 self.kept.clean += key.tally;
             }
@@ -214,23 +229,24 @@ impl<'a> Task<'a> {
         Ok(Self { params, source, target, target_exists, rules })
     }
 
-    /// Walks everything and gives each key to `take`.
+    /// Walks everything and gives what it comes to to `take`.
     async fn walk<A: Access>(
         &self,
         cx: &Cx<A>,
-        mut take: impl FnMut(String, Key) -> Result<(), Failure> + Send,
+        mut take: impl FnMut(Told) -> Result<(), Failure> + Send,
     ) -> Result<(), Failure> {
-        let listing = self.listing();
+        let listing = Listing { at_once: usize::from(self.params.concurrency.get()), ..self.listing() };
         let target = self.target_exists.then(|| self.target.versions(self.params.target_bucket(), listing.clone()));
-        let mut merge = Merge::new(self.source.versions(&self.params.bucket, listing), target);
+        let mut merge = Merge::new(self.source.versions(&self.params.bucket, listing), target, &self.rules);
         let (mut seen, mut differences, mut said) = (Tally::default(), 0, Instant::now());
-        while let Some(versions) = merge.next().await.map_err(|broken| self.failure(broken))? {
-            let key = classify(&versions, &self.rules);
-            seen += key.tally;
-            differences += key.differences.len();
+        while let Some(told) = merge.next().await.map_err(|broken| self.failure(broken))? {
+            match &told {
+                Told::Difference(_) => differences += 1,
+                Told::Key(_, tally) | Told::Same(tally) => seen += *tally,
+            }
             if said.elapsed() >= Duration::from_secs(1) {
                 said = Instant::now();
-                let what = format!("comparing, {} so far", human::plural(differences as u64, "difference"));
+                let what = format!("comparing, {} so far", human::plural(differences, "difference"));
                 cx.progress(Progress {
                     what,
                     done: Some(seen.compared() + seen.left_out + seen.out_of_scope),
@@ -238,15 +254,15 @@ impl<'a> Task<'a> {
                     ..Progress::default()
                 });
             }
-            take(versions.key, key)?;
+            take(told)?;
         }
         Ok(())
     }
 
     async fn collect<A: Access>(&self, cx: &Cx<A>) -> Result<Round, Failure> {
         let mut collected = Collected::new(KEYS_KEPT);
-        self.walk(cx, |name, key| {
-            collected.take(name, key);
+        self.walk(cx, |told| {
+            collected.take(told);
             Ok(())
         })
         .await?;
@@ -270,17 +286,20 @@ impl<'a> Task<'a> {
         Ok(kept)
     }
 
-    async fn look(&self, key: String) -> Result<(String, Key), Failure> {
-        let listing = Listing { prefix: key.clone(), page_size: Some(LOOK_PAGE), ..self.listing() };
-        let source = exactly(&key, self.source.versions(&self.params.bucket, listing.clone())).await?;
-        let target = if self.target_exists {
-            exactly(&key, self.target.versions(self.params.target_bucket(), listing)).await?
-        } else {
-            Vec::new()
-        };
-        let versions = KeyVersions { key, source, target };
-        let result = classify(&versions, &self.rules);
-        Ok((versions.key, result))
+    async fn look(&self, name: String) -> Result<(String, Key), Failure> {
+        let listing = Listing { prefix: name.clone(), page_size: Some(LOOK_PAGE), ..self.listing() };
+        let of_key = |versions| OneKey { key: name.clone(), versions: Some(versions) };
+        let source = of_key(self.source.versions(&self.params.bucket, listing.clone()));
+        let target = self.target_exists.then(|| of_key(self.target.versions(self.params.target_bucket(), listing)));
+        let mut merge = Merge::new(source, target, &self.rules);
+        let mut key = Key::default();
+        while let Some(told) = merge.next().await.map_err(|broken| self.failure(broken))? {
+            match told {
+                Told::Difference(difference) => key.differences.push(difference),
+                Told::Key(_, tally) | Told::Same(tally) => key.tally += tally,
+            }
+        }
+        Ok((name, key))
     }
 
     /// Writes what remains, from memory or by walking everything once more.
@@ -295,27 +314,32 @@ impl<'a> Task<'a> {
         let mut tally = Tally::default();
         let mut examples: BTreeMap<Class, Vec<Difference>> = BTreeMap::new();
         let mut differences = Vec::new();
-        let mut take = |key: Key| -> Result<(), Failure> {
-            tally += key.tally;
-            for difference in key.differences {
-                let line = serde_json::to_string(&difference).map_err(|e| Failure::Journal(e.to_string()))?;
-                writeln!(file, "{line}").map_err(|e| Failure::Journal(e.to_string()))?;
-                let examples = examples.entry(difference.class).or_default();
-                if examples.len() < EXAMPLES {
-                    examples.push(difference.clone());
+        let mut take = |told: Told| -> Result<(), Failure> {
+            let difference = match told {
+                Told::Key(_, sum) | Told::Same(sum) => {
+                    tally += sum;
+                    return Ok(());
                 }
-                if differences.len() < KEYS_KEPT {
-                    differences.push(difference);
-                }
+                Told::Difference(difference) => difference,
+            };
+            let line = serde_json::to_string(&difference).map_err(|e| Failure::Journal(e.to_string()))?;
+            writeln!(file, "{line}").map_err(|e| Failure::Journal(e.to_string()))?;
+            let examples = examples.entry(difference.class).or_default();
+            if examples.len() < EXAMPLES {
+                examples.push(difference.clone());
+            }
+            if differences.len() < KEYS_KEPT {
+                differences.push(difference);
             }
             Ok(())
         };
         match kept {
             Some(kept) => {
-                take(Key { tally: kept.clean, differences: Vec::new() })?;
-                kept.open.into_values().try_for_each(&mut take)?;
+                take(Told::Same(kept.tally()))?;
+                let differences = kept.open.into_values().flat_map(|key| key.differences);
+                differences.map(Told::Difference).try_for_each(&mut take)?;
             }
-            None => self.walk(cx, |_, key| take(key)).await?,
+            None => self.walk(cx, take).await?,
         }
         cx.keep(file)?;
         let waived = Class::ALL.into_iter().filter(|c| tally.of(*c) > 0 && self.params.accept.contains(c)).collect();
@@ -348,6 +372,9 @@ impl<'a> Task<'a> {
                 };
                 Failure::refused(format!("{role} lists key `{key}` after `{after}`, so nothing can be compared"))
             }
+            Broken::Disk(why) => Failure::Journal(format!(
+                "versions of one key that do not fit into memory could not be kept in a temporary file: {why}"
+            )),
         }
     }
 }
@@ -372,22 +399,33 @@ pub(in crate::steps) async fn now<A: Access>(site: &Site<A>) -> Result<Timestamp
     Ok(first)
 }
 
-/// The versions of one key; it comes first among the keys that it is a prefix of.
-async fn exactly(key: &str, mut listing: Versions) -> Result<Vec<Version>, Failure> {
-    let mut versions = Vec::new();
-    while let Some(version) = listing.next().await? {
-        if version.key != key {
-            break;
-        }
-        versions.push(version);
+/// The versions of one key, of a listing with this key as its prefix: it comes first among those keys.
+struct OneKey {
+    key: String,
+    /// None when its last version was there.
+    versions: Option<Versions>,
+}
+
+impl Stream for OneKey {
+    type Error = Failure;
+    async fn next_page(&mut self) -> Result<Option<Page>, Failure> {
+        let Some(versions) = &mut self.versions else { return Ok(None) };
+        let page = versions.next_page().await?.map(|mut page| {
+            let length = page.up_to(&self.key);
+            if length < page.len() {
+                self.versions = None;
+            }
+            page.truncate(length);
+            page
+        });
+        Ok(page)
     }
-    Ok(versions)
 }
 
 impl Stream for Versions {
     type Error = Failure;
-    async fn next(&mut self) -> Result<Option<Version>, Failure> {
-        Versions::next(self).await
+    async fn next_page(&mut self) -> Result<Option<Page>, Failure> {
+        Versions::next_page(self).await
     }
 }
 
@@ -395,22 +433,15 @@ impl Stream for Versions {
 mod tests {
     use super::*;
 
-    /// A key with one version, which is on both sites or missing on the target.
-    fn key(missing: bool) -> Key {
-        if !missing {
-            return Key { tally: Tally { same: 1, ..Tally::default() }, differences: Vec::new() };
-        }
-        let (key, version_id) = ("k".to_owned(), "v".to_owned());
-        let detail = String::new();
-        let difference = Difference { class: Class::Missing, key, version_id, detail, source: None, target: None };
-        Key { tally: Tally { missing: 1, ..Tally::default() }, differences: vec![difference] }
-    }
-
     fn collected(missing: usize) -> Round {
         let mut collected = Collected::new(3);
         for n in 0..missing {
-            collected.take(format!("missing-{n}"), key(true));
-            collected.take(format!("same-{n}"), key(false));
+            let (key, version_id, detail) = (format!("missing-{n}"), "v".to_owned(), String::new());
+            let class = Class::Missing;
+            let difference = Difference { class, key: key.clone(), version_id, detail, source: None, target: None };
+            collected.take(Told::Difference(difference));
+            collected.take(Told::Key(key, Tally { missing: 1, ..Tally::default() }));
+            collected.take(Told::Same(Tally { same: 1, ..Tally::default() }));
         }
         collected.end()
     }

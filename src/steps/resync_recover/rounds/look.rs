@@ -112,6 +112,7 @@ impl Rounds<'_> {
             settle: Period(settle),
             accept,
             metadata: params.metadata,
+            concurrency: params.concurrency,
         };
         patiently(params.patience.0, || compare(self.cx, &comparison, artifact)).await
     }
