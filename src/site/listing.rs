@@ -22,7 +22,7 @@ use self::{
     pace::Window,
     ranges::{Job, Popped, Ranges},
 };
-use super::{Site, page};
+use super::{Site, page, spread};
 use crate::{
     failure::{Class, Failure},
     step::Access,
@@ -32,7 +32,7 @@ use crate::{
 
 /// Pages that are read ahead are not more than this, in bytes; one page always may be.
 const READ_AHEAD: usize = 8 << 20;
-/// How often a page that a server was too busy for is asked for again: over some twelve seconds in all.
+/// How often a page that a server was too busy for is asked for again: over some ten seconds in all.
 const THROTTLED: u32 = 6;
 
 /// What to list.
@@ -244,12 +244,11 @@ impl Shared {
 
 impl State {
     fn failed(&mut self, mut job: Job, failure: Failure) {
-        // The answer to a request through a proxy may have no body that could say `SlowDown`.
-        let busy = failure.class() == Some(Class::Throttled) || failure.status() == Some(503);
+        let busy = failure.class() == Some(Class::Throttled);
         job.tries += 1;
         let again = busy && job.tries <= THROTTLED;
         if busy {
-            self.window.throttled(Instant::now(), job.tries);
+            self.window.throttled(Instant::now(), job.tries, spread());
         }
         if !again {
             job.tries = 0;

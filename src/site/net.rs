@@ -42,7 +42,7 @@ use crate::failure::Failure;
 const IDLE: Duration = Duration::from_secs(5);
 
 /// No answer is longer, bytes. A page of 1,000 versions with all their metadata has some ten million.
-const LONGEST: usize = 64 << 20;
+pub(super) const LONGEST: usize = 64 << 20;
 
 /// The HTTP client of one site; cheap to clone.
 #[derive(Clone)]

@@ -4,13 +4,18 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use http::Method;
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Limited};
 use tokio::time::timeout;
 
 use super::{Listing, ranges::Marker};
 use crate::{
     failure::Failure,
-    site::{Wire, net::Silence, page::Unusable, sign::Ask},
+    site::{
+        Wire,
+        net::{LONGEST, Silence, why_silent},
+        page::Unusable,
+        sign::Ask,
+    },
     types::BucketName,
 };
 
@@ -49,9 +54,10 @@ impl Http {
     }
 
     async fn read(&self, ask: &Ask, take: Take<'_>) -> Result<(), Failure> {
-        let mut body = self.wire.stream(ask).await?;
+        let silent = |silence: &Silence| self.wire.asked(&ask.what).silence(silence);
+        let mut body = Limited::new(self.wire.stream(ask).await?, LONGEST);
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|e| self.wire.asked(&ask.what).silence(&Silence::Broken(e.to_string())))?;
+            let frame = frame.map_err(|e| silent(&why_silent(&*e, false)))?;
             if let Some(piece) = frame.data_ref() {
                 take(piece).map_err(|unusable| self.unusable(unusable))?;
             }

@@ -52,14 +52,15 @@ impl Window {
         }
     }
 
-    /// The site asked for fewer requests, for the so manieth time in a row.
-    pub(super) fn throttled(&mut self, now: Instant, times: u32) {
+    /// The site asked for fewer requests, so many times in a row by now. The pause is multiplied by `spread`, so that
+    /// those who were refused together do not come back together.
+    pub(super) fn throttled(&mut self, now: Instant, times: u32, spread: f64) {
         self.met = true;
         // Those that were under way together are told together, and count once.
         if self.holds(now).is_none() {
             self.size = (self.size / 2.0).max(1.0);
         }
-        let pause = FIRST_PAUSE * 2_u32.saturating_pow(times.saturating_sub(1).min(8));
+        let pause = (FIRST_PAUSE * 2_u32.saturating_pow(times.saturating_sub(1).min(8))).mul_f64(spread);
         self.hold = Some(now + pause).max(self.hold);
     }
 }
@@ -102,17 +103,17 @@ mod tests {
             window.answered(Duration::from_millis(10));
         }
         let now = Instant::now();
-        window.throttled(now, 1);
+        window.throttled(now, 1, 1.0);
         assert_eq!(room(&window), 4);
         assert_eq!(window.holds(now), Some(now + Duration::from_millis(200)));
         for _ in 0..9 {
-            window.throttled(now, 3);
+            window.throttled(now, 3, 1.0);
         }
         assert_eq!(room(&window), 4);
         assert_eq!(window.holds(now), Some(now + Duration::from_millis(800)));
         assert_eq!(window.holds(now + Duration::from_millis(800)), None);
         for later in 1..9 {
-            window.throttled(now + later * Duration::from_secs(1), 1);
+            window.throttled(now + later * Duration::from_secs(1), 1, 1.0);
         }
         assert_eq!(room(&window), 1);
     }
