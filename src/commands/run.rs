@@ -149,7 +149,8 @@ impl UnderWay {
         let Audited { journal: written, state } = &audited;
         let (_, exit) = verdict::verdict(state);
         if self.json {
-            let mut said = serde_json::json!(report::facts::Report::new(&written.lines, state, &journal, &written.head));
+            let mut said =
+                serde_json::json!(report::facts::Report::new(&written.lines, state, &journal, &written.head));
             kept.add_to(&mut said);
             print_json(&said);
         } else {
