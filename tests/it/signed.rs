@@ -34,6 +34,7 @@ macro_rules! needs_ssh {
         }
     };
 }
+#[cfg(feature = "sandbox")]
 pub(crate) use needs_ssh;
 
 /// A case with a key in its folder, and the file that names who may sign with it.
