@@ -179,6 +179,8 @@ pub(super) fn base64(secret: &str) -> Vec<String> {
 pub(super) fn placed(text: &str) -> Vec<(usize, usize)> {
     const NAMES: [&str; 2] = ["signature", "x-amz-security-token"];
     const SHORTEST: usize = 16;
+    /// Stands for credentials in the commands of remedies.
+    const PLACEHOLDER: &str = "KEY:SECRET";
     let lower = text.to_ascii_lowercase();
     let mut found = Vec::new();
     for name in NAMES {
@@ -199,6 +201,7 @@ pub(super) fn placed(text: &str) -> Vec<(usize, usize)> {
         let authority = &text[begin..begin + text[begin..].find(ends).unwrap_or(text.len() - begin)];
         if let Some((user, _)) = authority.rsplit_once('@')
             && user.contains(':')
+            && user != PLACEHOLDER
         {
             found.push((begin, begin + user.len()));
         }
@@ -299,6 +302,7 @@ mod tests {
             (format!("?X-Amz-Security-Token={hex}%2B%3D&y"), "?X-Amz-Security-Token=#&y"),
             ("to https://me:hunter22@host:9000/x and http://a@b".into(), "to https://#@host:9000/x and http://a@b"),
             ("https://me:p@ss@host".into(), "https://#@host"),
+            ("http://KEY:SECRET@host/b".into(), "http://KEY:SECRET@host/b"),
             ("the signature=ok, https://host/a:b@c".into(), "the signature=ok, https://host/a:b@c"),
         ] {
             assert_eq!(cut(&text), wanted);

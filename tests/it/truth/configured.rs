@@ -146,7 +146,7 @@ pub(super) const CASES: &[Case] = &[
         bench.verify(4, "versioning_enabled");
         bench.recover(0, "no difference");
     }),
-    case("planned", |bench| {
+    case("only-planned", |bench| {
         bench.replicated(&Rule::default());
         bench.lose();
         let plan = ["plan", "runbooks/recover_bucket.yaml"];
