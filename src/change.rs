@@ -1,19 +1,24 @@
 //! A change is a value: what is asked for, how it is sent, how to find out whether it happened. The ledger sees to it
 //! that each is on disk before it is sent, and sent once.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    clock::{Clock, seconds_between},
-    event::{Durable, Event, FailureRecord, Intent, Outcome, Question},
+    event::{Durable, Event, FailureRecord, Intent, Outcome, Progress, Question},
     failure::{Class, Failure},
     log::Log,
-    replay::Past,
+    replay::{Past, Unsettled},
     site::Wire,
     step::Host,
     types::{BucketName, Role},
@@ -21,6 +26,9 @@ use crate::{
 
 /// A request that was cut off may still arrive: "not done" counts only this long after its own timeout.
 pub const GRACE: Duration = Duration::from_secs(5);
+
+/// How often a request that may still arrive is looked for.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// A call that is meant to change something on a site. It is sent only through
 /// [`Site::change`](crate::site::Site::change), which journals it before and after.
@@ -86,11 +94,17 @@ pub struct Ledger {
     path: String,
     flight: TaskTracker,
     claimed: Option<(Role, BucketName)>,
+    /// When a sending left this process, or, if an earlier one sent it, when this one first looked for it. By the
+    /// monotonic clock: a wall clock that is set forward must not make a request that is under way "not done".
+    left: Arc<Mutex<BTreeMap<Sending, Instant>>>,
 }
+
+/// Key and number of a sending.
+type Sending = (String, u32);
 
 impl Ledger {
     pub(crate) fn new(log: Arc<Log>, path: String) -> Self {
-        Self { log, path, flight: TaskTracker::new(), claimed: None }
+        Self { log, path, flight: TaskTracker::new(), claimed: None, left: Arc::default() }
     }
 
     /// The same ledger, for changes of one claimed bucket.
@@ -110,8 +124,9 @@ impl Ledger {
             None => 1,
             Some(Past::NotDone { n }) => n + 1,
             Some(Past::Done(receipt)) => return decode(receipt),
-            Some(Past::Lost) => return Err(Failure::lost(format!("the receipt of `{key}` was masked in the journal"))),
-            Some(Past::Open { .. }) => return Err(Failure::lost(format!("`{key}` was sent and is not settled yet"))),
+            Some(Past::Open { .. } | Past::Lost { .. }) => {
+                return Err(Failure::lost(format!("`{key}` was sent and is not settled yet")));
+            }
         };
         let Some((role, bucket)) = &self.claimed else {
             return Err(Failure::refused(format!("`{key}` changes a bucket that was not claimed")));
@@ -126,10 +141,12 @@ impl Ledger {
             body: encode(&change)?,
             needs_proof: C::NEEDS_PROOF,
         };
-        let (log, path, site, key) = (Arc::clone(&self.log), self.path.clone(), Arc::clone(site), key.to_owned());
+        let (this, site, key) = (self.clone(), Arc::clone(site), key.to_owned());
         // A task of its own: dropping the step (timeout, Ctrl-C) never drops a request that may have left.
         let sent = self.flight.spawn(async move {
-            log.record(&path, Event::Intent(Box::new(intent)), Durable::Yes)?;
+            let Self { log, path, .. } = &this;
+            log.record(path, Event::Intent(Box::new(intent)), Durable::Yes)?;
+            this.left().insert((key.clone(), n), Instant::now());
             let reply = change.send(&site).await;
             let outcome = match &reply {
                 Ok(receipt) => Outcome::Done(encode(receipt)?),
@@ -139,48 +156,62 @@ impl Ledger {
                 // The intent stays open: it is settled before the step is entered again.
                 Err(_) => return reply,
             };
-            log.record(&path, Event::Receipt { key, n, outcome }, Durable::No)?;
+            log.record(path, Event::Receipt { key, n, outcome }, Durable::No)?;
             reply
         });
         sent.await.unwrap_or_else(|e| Err(Failure::lost(format!("sending was cut off: {e}"))))
     }
 
-    /// Finds out what became of every open intent of the step. Done before every entry into it.
+    /// Finds out what became of every change of the step whose receipt is not there. Done before every entry into it.
     pub(crate) async fn settle(
         &self,
         kinds: &[ChangeKind],
         wires: &BTreeMap<Role, Arc<Wire>>,
-        clock: Clock,
         host: &dyn Host,
     ) -> Result<(), Failure> {
-        let open: Vec<_> = self.log.state(|s| {
-            s.steps.get(&self.path).map(|step| step.open().map(|(i, at)| (i.clone(), at)).collect()).unwrap_or_default()
-        });
-        for (intent, at) in open {
+        let unsettled: Vec<Unsettled> =
+            self.log.state(|s| s.steps.get(&self.path).map(|step| step.unsettled().collect()).unwrap_or_default());
+        for Unsettled { intent, readable, done } in unsettled {
+            if !readable {
+                let outcome = self.let_a_person_decide(&intent, "its record is masked in the journal", host).await?;
+                self.receipt(intent, outcome)?;
+                continue;
+            }
             let kind = kinds.iter().find(|kind| kind.name == intent.change).ok_or_else(|| {
                 Failure::lost(format!("this version knows no change `{}`, which is open", intent.change))
             })?;
             let wire = wires
                 .get(&Role(intent.role.clone()))
                 .ok_or_else(|| Failure::lost(format!("no site is bound to role `{}`", intent.role)))?;
+            let left = *self.left().entry((intent.key.clone(), intent.n)).or_insert_with(Instant::now);
+            let patience = wire.request_timeout() + GRACE;
             let outcome = loop {
                 match (kind.settle)(intent.body.clone(), wire).await? {
                     Settled::Done(receipt) => break Outcome::Done(receipt),
+                    Settled::NotDone if done => {
+                        let why = "it was done, its answer is masked in the journal, and the site shows no trace of it";
+                        break self.let_a_person_decide(&intent, why, host).await?;
+                    }
                     Settled::NotDone => {
-                        let patience = wire.request_timeout() + GRACE;
-                        let left = patience.as_secs_f64() - seconds_between(at, clock.now());
-                        if left <= 0.0 {
+                        let wait = patience.saturating_sub(left.elapsed());
+                        if wait.is_zero() {
                             break Outcome::NotDone("the site shows no trace of it".into());
                         }
-                        tokio::time::sleep(Duration::from_secs_f64(left.min(2.0))).await;
+                        let what = format!("waits {} s, in case `{}` still arrives", wait.as_secs(), intent.key);
+                        host.progress(Progress { what, ..Progress::default() });
+                        tokio::time::sleep(wait.min(LOOK_AGAIN)).await;
                     }
                     Settled::CannotTell(why) => break self.let_a_person_decide(&intent, &why, host).await?,
                 }
             };
-            let event = Event::Receipt { key: intent.key, n: intent.n, outcome };
-            self.log.record(&self.path, event, Durable::Yes)?;
+            self.receipt(intent, outcome)?;
         }
         Ok(())
+    }
+
+    fn receipt(&self, intent: Intent, outcome: Outcome) -> Result<(), Failure> {
+        let event = Event::Receipt { key: intent.key, n: intent.n, outcome };
+        self.log.record(&self.path, event, Durable::Yes)
     }
 
     async fn let_a_person_decide(&self, intent: &Intent, why: &str, host: &dyn Host) -> Result<Outcome, Failure> {
@@ -200,6 +231,10 @@ impl Ledger {
         } else {
             Err(Failure::refused(format!("{} decided not to go on: {why}", answer.by)))
         }
+    }
+
+    fn left(&self) -> MutexGuard<'_, BTreeMap<Sending, Instant>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until no request is in flight; each is bounded by its own request timeout.

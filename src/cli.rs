@@ -21,7 +21,7 @@ In an emergency, with the aliases that `mc` knows:
   firedrill recover SOURCE/BUCKET TARGET/BUCKET --confirm-target TARGET    rebuild TARGET/BUCKET, and prove it
 
 Exit codes: 0 held · 1 defect · 2 usage · 3 refused before anything ran · 4 something does not hold · 5 could not be
-done or told · 6 journal · 7 waits for a person · 8 late · 9 another run holds the bucket · 130, 143 stopped";
+done or told · 6 journal · 7 waits for a person · 8 late · 9 another run holds the bucket · 129, 130, 143 stopped";
 
 const RECOVER: &str = "\
 SOURCE is the healthy site, TARGET the damaged one: `firedrill recover primary/invoices dr/invoices` rebuilds the bucket
@@ -158,6 +158,12 @@ pub enum Command {
         /// Id of the run, its unique beginning or end, or `latest`
         #[arg(value_name = "RUN")]
         run: String,
+        /// Do the reading steps from this one on again, though they held
+        #[arg(long, value_name = "STEP")]
+        from: Option<String>,
+        /// Go on with an edited copy of the run's runbook; only steps that have not begun may differ
+        #[arg(long, value_name = "FILE")]
+        use_edited: Option<PathBuf>,
         #[command(flatten)]
         go: Again,
     },
@@ -448,7 +454,7 @@ pub struct Yes {
 pub struct Again {
     #[command(flatten)]
     pub lookup: Lookup,
-    /// Give a secret input again, which no journal keeps
+    /// Give a secret input again, or one that was masked: no journal keeps it
     #[arg(short = 'i', long = "input", value_name = "NAME=VALUE", value_parser = pair)]
     pub inputs: Vec<(String, String)>,
     /// Name the site that is rebuilt, for a bare `--yes`

@@ -3,6 +3,7 @@
 mod answers;
 mod audit;
 mod bind;
+mod edited;
 mod embedded;
 mod keep;
 mod load;
@@ -117,7 +118,10 @@ pub async fn execute(cli: Cli) -> Result<Exit, Refusal> {
         Command::Test(test) => sandbox::test(&runs, &test, json).await,
         Command::Sandbox { list: true, .. } => sandbox::list(json),
         Command::Sandbox { scenario, list: false } => sandbox::stay(&scenario, json).await,
-        Command::Resume { run, go } => resume::resume(&runs, &run, &go, json).await,
+        Command::Resume { run, from, use_edited, go } => {
+            let otherwise = resume::Otherwise { from, edited: use_edited };
+            resume::resume(&runs, &run, &go, &otherwise, json).await
+        }
         Command::Approve { run, step, no, comment, go } => {
             resume::approve(&runs, &run, step.as_deref(), !no, comment, &go, json).await
         }

@@ -51,6 +51,12 @@ pub enum Event {
         host: String,
         /// The sites by role, looked at anew.
         sites: BTreeMap<String, SiteRecord>,
+        /// From this step on, reading steps that held are done again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<String>,
+        /// The runbook that runs from here on, when it was edited.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        edited: Option<Box<Edited>>,
     },
     /// An attempt at a step begins; `with` are its parameters with every template filled in.
     StepStarted(Box<StepStarted>),
@@ -186,6 +192,21 @@ pub struct RunStarted {
     pub warn_only: Vec<String>,
 }
 
+/// A runbook that takes the place of the one before: it differs only in steps that had not begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Edited {
+    /// Name of the file beside the journal.
+    pub file: String,
+    /// SHA-256 of its bytes.
+    pub sha256: String,
+    /// Ids of the steps, in order.
+    pub steps: Vec<String>,
+    /// Ids of the steps of `finally`, in order.
+    pub finally: Vec<String>,
+    /// Steps whose failure is only a warning.
+    pub warn_only: Vec<String>,
+}
+
 /// What a runbook is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -205,7 +226,7 @@ pub struct SiteRecord {
     pub alias: String,
     /// Its address.
     pub endpoint: String,
-    /// MinIO's id of the deployment; `null` while the site is unreachable.
+    /// MinIO's id of the deployment; `null` until the site was first reached.
     pub deployment_id: Option<String>,
     /// MinIO's release; `null` while the site is unreachable.
     pub release: Option<String>,
@@ -503,6 +524,8 @@ pub enum Signal {
     Interrupt,
     /// SIGTERM: exit 143.
     Terminate,
+    /// SIGHUP, the terminal was closed: exit 129.
+    HangUp,
 }
 
 /// A measured objective.

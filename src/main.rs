@@ -1,6 +1,6 @@
 //! Parses the command line, sets up the developers' log, and maps the outcome to the exit code.
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 use anyhow::Context;
 use clap::Parser;
@@ -18,11 +18,12 @@ fn main() -> ExitCode {
         Ok(exit) => exit,
         Err(error) => {
             let refusal = error.downcast_ref::<commands::Refusal>();
-            match refusal {
+            // Whether anybody can read it changes nothing of how it ended.
+            let _ = match refusal {
                 // Problems of a file come with a heading of their own.
-                Some(refusal) if refusal.text.starts_with("error") => anstream::eprintln!("{refusal}"),
-                Some(_) | None => anstream::eprintln!("firedrill: {error:#}"),
-            }
+                Some(refusal) if refusal.text.starts_with("error") => writeln!(anstream::stderr(), "{refusal}"),
+                Some(_) | None => writeln!(anstream::stderr(), "firedrill: {error:#}"),
+            };
             refusal.map_or(Exit::Defect, |refusal| refusal.exit)
         }
     };
@@ -43,6 +44,8 @@ fn log(level: LevelFilter, format: LogFormat) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // It would say on stderr that stderr is closed, and panic over it.
+        .log_internal_errors(false)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     match format {
         LogFormat::Text => builder.with_target(false).init(),

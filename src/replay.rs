@@ -8,11 +8,12 @@ use serde_json::Value;
 use crate::{
     clock::seconds_between,
     event::{
-        Answer, Effect, Event, Intent, Line, Outcome, Progress, Question, RunStarted, Signal, StepEnded, StepStarted,
+        Answer, Edited, Event, Intent, Line, Outcome, Progress, Question, RunStarted, Signal, StepEnded, StepStarted,
         StepVerdict, Stop, Verdict,
     },
 };
 
+mod again;
 #[cfg(test)]
 mod tests;
 
@@ -46,6 +47,8 @@ pub struct RunState {
     pub artifacts: BTreeMap<String, String>,
     /// Why `finally` began.
     pub stop: Option<Stop>,
+    /// The runbook that runs now, when it is not the one that the run began with.
+    pub edited: Option<Edited>,
 }
 
 /// Where a run is.
@@ -70,6 +73,9 @@ pub struct StepState {
     pub progress: Option<Progress>,
     /// Seconds spent waiting for people.
     pub waited_seconds: f64,
+    /// It changed something and held, and its output was masked in the journal: a person says whether it is entered
+    /// again.
+    pub lost_output: bool,
 }
 
 /// Where a step is.
@@ -89,6 +95,8 @@ pub enum Past {
     Open {
         intent: Box<Intent>,
         at: Timestamp,
+        /// Part of the intent was masked in the journal: it cannot be looked for.
+        masked: bool,
     },
     Done(Value),
     /// It never happened: refused, or settled as not done.
@@ -96,7 +104,20 @@ pub enum Past {
         n: u32,
     },
     /// It was done, but its receipt was masked in the journal.
-    Lost,
+    Lost {
+        intent: Box<Intent>,
+        masked: bool,
+    },
+}
+
+/// A change whose receipt is not there.
+#[derive(Clone, Debug)]
+pub struct Unsettled {
+    pub intent: Intent,
+    /// Nothing of the intent was masked in the journal.
+    pub readable: bool,
+    /// It was done, as far as the journal still says.
+    pub done: bool,
 }
 
 /// A question and, once given, its answer.
@@ -122,8 +143,21 @@ impl StepState {
     /// The changes that were sent, or about to be, and whose outcome nobody knows.
     pub fn open(&self) -> impl Iterator<Item = (&Intent, Timestamp)> {
         self.changes.values().filter_map(|past| match past {
-            Past::Open { intent, at } => Some((&**intent, *at)),
-            Past::Done(_) | Past::NotDone { .. } | Past::Lost => None,
+            Past::Open { intent, at, .. } => Some((&**intent, *at)),
+            Past::Done(_) | Past::NotDone { .. } | Past::Lost { .. } => None,
+        })
+    }
+
+    /// The changes whose receipt is not there.
+    pub fn unsettled(&self) -> impl Iterator<Item = Unsettled> {
+        self.changes.values().filter_map(|past| match past {
+            Past::Open { intent, masked, .. } => {
+                Some(Unsettled { intent: (**intent).clone(), readable: !masked, done: false })
+            }
+            Past::Lost { intent, masked } => {
+                Some(Unsettled { intent: (**intent).clone(), readable: !masked, done: true })
+            }
+            Past::Done(_) | Past::NotDone { .. } => None,
         })
     }
 
@@ -137,16 +171,17 @@ impl StepState {
         match self.changes.get(key) {
             None => Some(0),
             Some(Past::NotDone { n }) => Some(*n),
-            Some(Past::Open { .. } | Past::Done(_) | Past::Lost) => None,
+            Some(Past::Open { .. } | Past::Done(_) | Past::Lost { .. }) => None,
         }
     }
 
-    /// Back to the start, for another attempt after a resume; what was done and answered yes is remembered.
+    /// Back to the start, for another attempt after a resume; what was done and answered yes is remembered. A question
+    /// without an answer is asked again when its time comes.
     fn reopen(&mut self) {
         self.phase = StepPhase::Pending;
         self.began_at = None;
         self.waited_seconds = 0.0;
-        self.questions.retain(|_, asked| asked.answer.as_ref().is_none_or(|a| a.yes));
+        self.questions.retain(|_, asked| asked.answer.as_ref().is_some_and(|a| a.yes));
     }
 }
 
@@ -181,6 +216,7 @@ impl RunState {
             proven_at: None,
             artifacts: BTreeMap::new(),
             stop: None,
+            edited: None,
         })
     }
 
@@ -198,10 +234,12 @@ impl RunState {
         ids.filter_map(|id| self.steps.get(id).map(|step| (id.as_str(), step)))
     }
 
-    /// The steps that wait for an answer, with key and question.
+    /// The steps that wait for an answer, with key and question. Nothing in `finally` waits.
     pub fn open_questions(&self) -> impl Iterator<Item = (&str, &str, &Asked)> {
+        let over = self.finishing() || matches!(self.phase, Phase::Ended(_));
         self.in_order()
-            .filter(|(_, step)| step.running())
+            // What became of a change is asked before its step is entered again.
+            .filter(move |(_, step)| !over && matches!(step.phase, StepPhase::Pending | StepPhase::Running))
             .flat_map(|(id, step)| step.unanswered().map(move |(key, asked)| (id, key, asked)))
     }
 
@@ -215,7 +253,15 @@ impl RunState {
         }
         match &line.event {
             Event::RunStarted(_) => return Err("a second start of the run".into()),
-            Event::RunResumed { sites, .. } => self.resume(sites),
+            Event::RunResumed { sites, from, edited, .. } => {
+                if let Some(edited) = edited {
+                    self.edit(edited)?;
+                }
+                self.resume(sites);
+                if let Some(from) = from {
+                    self.repeat(from)?;
+                }
+            }
             Event::Finishing { why } => {
                 if !matches!(self.phase, Phase::Running) {
                     return Err("`finally` begins twice".into());
@@ -300,19 +346,23 @@ impl RunState {
                 if intent.n != last + 1 {
                     return Err(format!("`{id}`: sending {} of `{}` after {last}", intent.n, intent.key));
                 }
-                step.changes
-                    .insert(intent.key.clone(), Past::Open { intent: Box::new((**intent).clone()), at: line.at });
+                step.changes.insert(
+                    intent.key.clone(),
+                    Past::Open { intent: intent.clone(), at: line.at, masked: !line.masked.is_empty() },
+                );
                 self.any_intent = true;
                 self.unproven |= intent.needs_proof;
             }
             Event::Receipt { key, n, outcome } => {
-                match step.changes.get(key) {
-                    Some(Past::Open { intent, .. }) if intent.n == *n => {}
+                let (intent, masked) = match step.changes.get(key) {
+                    Some(Past::Open { intent, masked, .. } | Past::Lost { intent, masked }) if intent.n == *n => {
+                        (intent.clone(), *masked)
+                    }
                     _ => return Err(format!("`{id}`: a receipt for `{key}` without an intent")),
-                }
+                };
                 let lost = line.masked.iter().any(|pointer| pointer.starts_with("/outcome"));
                 let past = match outcome {
-                    Outcome::Done(_) if lost => Past::Lost,
+                    Outcome::Done(_) if lost => Past::Lost { intent, masked },
                     Outcome::Done(receipt) => Past::Done(receipt.clone()),
                     Outcome::Refused(_) | Outcome::NotDone(_) => Past::NotDone { n: *n },
                 };
@@ -334,8 +384,9 @@ impl RunState {
             }
             Event::Progress { progress } => step.progress = Some(progress.clone()),
             Event::AttemptFailed { .. } => {
-                if !step.running() {
-                    return Err(format!("an attempt at `{id}` fails while it does not run"));
+                // An attempt can also fail before it begins, when what became of a change cannot be found out.
+                if !matches!(step.phase, StepPhase::Pending | StepPhase::Running) {
+                    return Err(format!("an attempt at `{id}` fails after its end"));
                 }
             }
             Event::RunStarted(_)
@@ -346,42 +397,5 @@ impl RunState {
             | Event::Artifact { .. } => return Err("it belongs to the run, not to a step".into()),
         }
         Ok(())
-    }
-
-    fn resume(&mut self, sites: &BTreeMap<String, crate::event::SiteRecord>) {
-        self.resumes += 1;
-        self.started.sites.clone_from(sites);
-        let reopened = match self.phase {
-            Phase::Ended(_) => true,
-            Phase::Running => false,
-            // Stopped while finishing: `finally` goes on where it was.
-            Phase::Finishing => return,
-            Phase::Interrupted(_) if self.stop.is_some() => {
-                self.phase = Phase::Finishing;
-                return;
-            }
-            Phase::Interrupted(_) => false,
-        };
-        self.phase = Phase::Running;
-        self.stop = None;
-        let fresh = !self.any_intent;
-        for (id, step) in &mut self.steps {
-            let reads = step.begun.as_ref().is_some_and(|b| b.effect == Effect::Reads);
-            let again = match &step.phase {
-                StepPhase::Pending | StepPhase::Running => false,
-                StepPhase::Skipped(_) => fresh || reopened,
-                StepPhase::Ended(end) => {
-                    let failed = end.verdict != StepVerdict::Held;
-                    let warned = self.started.warn_only.contains(id);
-                    let lost = end.verdict == StepVerdict::Held && end.output.is_none();
-                    let finally = self.started.finally.contains(id);
-                    // Friday's preconditions do not license Monday's change.
-                    (fresh && reads) || (reopened && failed && !warned) || lost || (reopened && finally)
-                }
-            };
-            if again {
-                step.reopen();
-            }
-        }
     }
 }

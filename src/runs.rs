@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::Answer,
+    event::{Answer, Question},
     failure::Failure,
     journal::{self, JOURNAL, Journal, Unsound, not_followed, read_file},
     replay::{Phase, RunState},
@@ -174,16 +174,35 @@ impl Runs {
         }
     }
 
-    /// Leaves an answer for a run that another process is at; that process picks it up.
-    pub fn leave_answer(&self, id: &str, step: &str, answer: &Answer) -> io::Result<()> {
+    /// Leaves an answer for a run that another process is at; that process picks it up. The first one counts: gives
+    /// back the one that was left for the same question before.
+    pub fn leave_answer(
+        &self,
+        id: &str,
+        step: &str,
+        question: &Question,
+        answer: &Answer,
+    ) -> io::Result<Option<Answer>> {
         let dir = self.dir(id).join(ANSWERS);
         DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
         real_dir(&dir)?;
-        let (path, fresh) = (dir.join(format!("{step}.json")), dir.join(format!(".{step}.json")));
+        let (path, fresh) =
+            (dir.join(format!("{step}.json")), dir.join(format!(".{step}.{}.json", std::process::id())));
         let mut file = private().create(true).truncate(true).write(true).open(&fresh)?;
-        serde_json::to_writer(&mut file, answer)?;
+        serde_json::to_writer(&mut file, &Left { question: question.clone(), answer: answer.clone() })?;
         file.sync_all()?;
-        fs::rename(fresh, path)
+        // A link is made only where no file is, so that of two answers at the same time one is the first.
+        let left = match fs::hard_link(&fresh, &path) {
+            Ok(()) => Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => match read_left(&path) {
+                Some(first) if first.question == *question => Ok(Some(first.answer)),
+                // It is about another question, which nobody waits for any more.
+                Some(_) | None => fs::rename(&fresh, &path).map(|()| None),
+            },
+            Err(e) => Err(e),
+        };
+        let _ = fs::remove_file(fresh);
+        left
     }
 }
 
@@ -197,14 +216,25 @@ pub fn keep_signature(dir: &Path, signature: &str) -> io::Result<()> {
     fs::rename(fresh, dir.join(SIGNATURE))
 }
 
-/// An answer that another process left in a run's directory, taken away.
-pub fn take_answer(dir: &Path, step: &str) -> Option<Answer> {
+/// An answer that waits to be picked up.
+#[derive(Serialize, Deserialize)]
+struct Left {
+    question: Question,
+    answer: Answer,
+}
+
+/// The answer to a question that another process left in a run's directory, taken away.
+pub fn take_answer(dir: &Path, step: &str, question: &Question) -> Option<Answer> {
     let dir = dir.join(ANSWERS);
     real_dir(&dir).ok()?;
     let path = dir.join(format!("{step}.json"));
-    let text = read_file(&path).ok()?;
+    let left = read_left(&path)?;
     let _ = fs::remove_file(path);
-    serde_json::from_slice(&text).ok()
+    (left.question == *question).then_some(left.answer)
+}
+
+fn read_left(path: &Path) -> Option<Left> {
+    serde_json::from_slice(&read_file(path).ok()?).ok()
 }
 
 fn private_dir(path: &Path) -> Result<(), NoRun> {
@@ -494,10 +524,21 @@ mod tests {
         let (_dir, runs) = made();
         journal(&runs, "r", &[started("r")]);
         let answer = Answer { yes: false, by: "me".into(), how: How::Approve, comment: Some("not yet".into()) };
-        assert_eq!(take_answer(&runs.dir("r"), "ask"), None);
-        runs.leave_answer("r", "ask", &answer).unwrap();
-        assert_eq!(take_answer(&runs.dir("r"), "other"), None);
-        assert_eq!(take_answer(&runs.dir("r"), "ask"), Some(answer));
-        assert_eq!(take_answer(&runs.dir("r"), "ask"), None);
+        let asks = |prompt: &str| Question { prompt: prompt.into(), typed: None, who: Vec::new(), until: None };
+        let (question, take) = (asks("go?"), |step, question| take_answer(&runs.dir("r"), step, question));
+        assert_eq!(take("ask", &question), None);
+        assert_eq!(runs.leave_answer("r", "ask", &question, &answer).unwrap(), None);
+        // The first one counts.
+        let other = Answer { yes: !answer.yes, ..answer.clone() };
+        assert_eq!(runs.leave_answer("r", "ask", &question, &other).unwrap(), Some(answer.clone()));
+        assert_eq!(take("other", &question), None);
+        assert_eq!(take("ask", &question), Some(answer.clone()));
+        assert_eq!(take("ask", &question), None);
+        // One about another question is none, and in nobody's way.
+        assert_eq!(runs.leave_answer("r", "ask", &asks("gone?"), &answer).unwrap(), None);
+        assert_eq!(runs.leave_answer("r", "ask", &question, &other).unwrap(), None);
+        assert_eq!(take("ask", &question), Some(other));
+        runs.leave_answer("r", "ask", &asks("gone?"), &answer).unwrap();
+        assert_eq!((take("ask", &question), take("ask", &asks("gone?"))), (None, None));
     }
 }

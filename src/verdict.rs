@@ -31,6 +31,8 @@ pub enum Exit {
     Late,
     /// Another run holds one of the buckets.
     Claimed,
+    /// Stopped by SIGHUP.
+    HungUp,
     /// Stopped by SIGINT.
     Interrupted,
     /// Stopped by SIGTERM.
@@ -38,7 +40,7 @@ pub enum Exit {
 }
 
 impl Exit {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Held,
         Self::Defect,
         Self::Usage,
@@ -49,6 +51,7 @@ impl Exit {
         Self::Waiting,
         Self::Late,
         Self::Claimed,
+        Self::HungUp,
         Self::Interrupted,
         Self::Terminated,
     ];
@@ -65,6 +68,7 @@ impl Exit {
             Self::Waiting => 7,
             Self::Late => 8,
             Self::Claimed => 9,
+            Self::HungUp => 129,
             Self::Interrupted => 130,
             Self::Terminated => 143,
         }
@@ -84,6 +88,7 @@ impl Exit {
             Self::Waiting => "a question waits for an answer (`firedrill approve`)",
             Self::Late => "recovered and proven, but an objective was missed",
             Self::Claimed => "another run holds one of the buckets",
+            Self::HungUp => "stopped by SIGHUP: the terminal was closed",
             Self::Interrupted => "stopped by SIGINT (Ctrl-C)",
             Self::Terminated => "stopped by SIGTERM",
         }
@@ -142,6 +147,7 @@ fn by_signal(signal: Signal) -> Exit {
     match signal {
         Signal::Interrupt => Exit::Interrupted,
         Signal::Terminate => Exit::Terminated,
+        Signal::HangUp => Exit::HungUp,
     }
 }
 

@@ -29,7 +29,7 @@ impl Answers for Given {
             if may && (self.all || self.steps.contains(step)) {
                 return Some(Answer { yes: true, by: self.user.clone(), how: How::Flag, comment: None });
             }
-            if let Some(answer) = take_answer(&self.dir, step) {
+            if let Some(answer) = take_answer(&self.dir, step, question) {
                 return Some(answer);
             }
             if !(self.person && may) {
@@ -37,7 +37,7 @@ impl Answers for Given {
             }
             tokio::select! {
                 answer = self.at_the_terminal(question) => answer,
-                answer = self.left_by_approve(step) => Some(answer),
+                answer = self.left_by_approve(step, question) => Some(answer),
             }
         })
     }
@@ -61,10 +61,10 @@ impl Given {
         }
     }
 
-    async fn left_by_approve(&self, step: &str) -> Answer {
+    async fn left_by_approve(&self, step: &str, question: &Question) -> Answer {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            if let Some(answer) = take_answer(&self.dir, step) {
+            if let Some(answer) = take_answer(&self.dir, step, question) {
                 return answer;
             }
         }

@@ -192,6 +192,7 @@ impl Kept {
             | Exit::Waiting
             | Exit::Late
             | Exit::Claimed
+            | Exit::HungUp
             | Exit::Interrupted
             | Exit::Terminated => exit,
         }

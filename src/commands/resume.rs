@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Refusal, bind,
+    Refusal, bind, edited,
     keep::Keeper,
     load, print,
     run::{UnderWay, answers, claim_early, observers, tool},
@@ -19,22 +19,38 @@ use crate::{
     clock::Clock,
     digest::digest,
     engine::plan::Frozen,
-    event::{Answer, Durable, Event, How, SiteRecord},
+    event::{Answer, Durable, Effect, Event, How, SiteRecord, StepVerdict},
     journal::{self, FileRecorder, Journal, read_file},
     log::Log,
-    replay::{Phase, RunState},
+    replay::{Phase, RunState, StepPhase},
     report::console::Console,
     runs::{FileClaims, NoRun, OpenRun, PLAN, RUNBOOK, Runs},
     types::Role,
     verdict::Exit,
 };
 
-pub(super) async fn resume(runs: &Runs, wanted: &str, again: &Again, json: bool) -> Result<Exit, Refusal> {
-    let id = runs.find(wanted)?;
-    go_on(runs, runs.open(&id)?, again, None, json).await
+/// How the run goes on, if not just as it was.
+#[derive(Default)]
+pub(super) struct Otherwise {
+    /// Reading steps from this one on are done again.
+    pub from: Option<String>,
+    /// Another runbook takes over.
+    pub edited: Option<PathBuf>,
 }
 
-/// Answers a question. A live run picks the answer up; a dead one goes on in this process.
+pub(super) async fn resume(
+    runs: &Runs,
+    wanted: &str,
+    again: &Again,
+    otherwise: &Otherwise,
+    json: bool,
+) -> Result<Exit, Refusal> {
+    let id = runs.find(wanted)?;
+    go_on(runs, runs.open(&id)?, again, otherwise, None, json).await
+}
+
+/// Answers a question. A live run picks the answer up; a dead one goes on in this process. The same answer once more
+/// is no error, another one is.
 pub(super) async fn approve(
     runs: &Runs,
     wanted: &str,
@@ -46,38 +62,74 @@ pub(super) async fn approve(
 ) -> Result<Exit, Refusal> {
     let id = runs.find(wanted)?;
     let Audited { state, .. } = read(runs, &id)?;
-    let (step, key) = open_question(&state, step)?;
+    let Some((step, key)) = open_question(&state, step)? else { return answered_before(&state, step, yes) };
     let (user, _) = terminal::who_and_where();
-    let asked = &state.steps[&step].questions[&key];
-    if !asked.question.who.is_empty() && !asked.question.who.contains(&user) {
-        let who = asked.question.who.join(", ");
+    let question = &state.steps[&step].questions[&key].question;
+    if !question.who.is_empty() && !question.who.contains(&user) {
+        let who = question.who.join(", ");
         return Err(Refusal::refused(format!("`{step}` may be answered by {who}, and you are {user}")));
+    }
+    if let Some(until) = question.until.filter(|until| *until <= Clock::Wall.now()) {
+        return Err(Refusal::refused(format!(
+            "`{step}` could be answered until {until}: no answer by then is a no, with which `firedrill resume {id}` \
+             goes on"
+        )));
     }
     let answer = Answer { yes, by: user, how: How::Approve, comment };
     match runs.open(&id) {
-        Ok(open) => go_on(runs, open, again, Some((step, key, answer)), json).await,
+        Ok(open) => go_on(runs, open, again, &Otherwise::default(), Some((step, key, answer)), json).await,
         Err(NoRun::Live(_)) => {
-            runs.leave_answer(&id, &step, &answer)
-                .map_err(|e| Refusal::new(Exit::Journal, format!("the answer cannot be left for the run: {e}")))?;
-            print(&format!("answered {} to `{step}`; run {id}, which is at work, goes on by itself", word(yes)));
-            Ok(Exit::Held)
+            let left = runs.leave_answer(&id, &step, question, &answer);
+            let left =
+                left.map_err(|e| Refusal::new(Exit::Journal, format!("the answer cannot be left for the run: {e}")))?;
+            match left {
+                None => {
+                    let yes = word(yes);
+                    print(&format!("answered {yes} to `{step}`; run {id}, which is at work, goes on by itself"));
+                    Ok(Exit::Held)
+                }
+                Some(first) => same(&step, &first, yes),
+            }
         }
         Err(other) => Err(other.into()),
     }
+}
+
+/// What is said to an answer when the step asks nothing any more: the last answer to it counts.
+fn answered_before(state: &RunState, step: Option<&str>, yes: bool) -> Result<Exit, Refusal> {
+    let run = &state.started.run;
+    let answers = state.in_order().filter(|(id, _)| step.is_none_or(|step| step == *id));
+    let given = answers.flat_map(|(id, step)| step.questions.values().map(move |asked| (id, asked)));
+    let last =
+        given.filter_map(|(id, asked)| Some((id, asked.at, asked.answer.as_ref()?))).max_by_key(|(_, at, _)| *at);
+    match (last, step) {
+        (Some((id, _, answer)), _) => same(id, answer, yes),
+        (None, Some(step)) => Err(Refusal::refused(format!("step `{step}` of run {run} asks nothing"))),
+        (None, None) => Err(Refusal::refused(format!("run {run} asks nothing"))),
+    }
+}
+
+/// A second answer: nothing happens when it is the first one again.
+fn same(step: &str, first: &Answer, yes: bool) -> Result<Exit, Refusal> {
+    let (given, by) = (word(first.yes), &first.by);
+    if first.yes == yes {
+        print(&format!("`{step}` has been answered {given} already, by {by}: nothing to do"));
+        return Ok(Exit::Held);
+    }
+    Err(Refusal::refused(format!("`{step}` has been answered already: {by} said {given}")))
 }
 
 fn word(yes: bool) -> &'static str {
     if yes { "yes" } else { "no" }
 }
 
-/// The question meant: of the step, or the only one there is.
-fn open_question(state: &RunState, step: Option<&str>) -> Result<(String, String), Refusal> {
+/// The question meant: of the step, or the only one there is; `None`: nothing is asked.
+fn open_question(state: &RunState, step: Option<&str>) -> Result<Option<(String, String)>, Refusal> {
     let open: Vec<_> = state.open_questions().filter(|(id, _, _)| step.is_none_or(|step| step == *id)).collect();
-    match (open.as_slice(), step) {
-        ([(id, key, _)], _) => Ok(((*id).to_owned(), (*key).to_owned())),
-        ([], Some(step)) => Err(Refusal::refused(format!("step `{step}` of run {} asks nothing", state.started.run))),
-        ([], None) => Err(Refusal::refused(format!("run {} asks nothing", state.started.run))),
-        (several, _) => {
+    match open.as_slice() {
+        [(id, key, _)] => Ok(Some(((*id).to_owned(), (*key).to_owned()))),
+        [] => Ok(None),
+        several => {
             let ids: Vec<_> = several.iter().map(|(id, _, _)| *id).collect();
             Err(Refusal::refused(format!("several steps ask: name one of {}", ids.join(", "))))
         }
@@ -96,6 +148,7 @@ async fn go_on(
     runs: &Runs,
     open: OpenRun,
     again: &Again,
+    otherwise: &Otherwise,
     answer: Option<(String, String, Answer)>,
     json: bool,
 ) -> Result<Exit, Refusal> {
@@ -111,12 +164,14 @@ async fn go_on(
             open.id
         )));
     }
-    let saved = open.dir.join(RUNBOOK);
-    let text = read_file(&saved).map_err(|e| Refusal::new(Exit::Journal, format!("{}: {e}", saved.display())))?;
-    if digest(&text) != state.started.runbook_sha256 {
-        return Err(Refusal::refused(format!("{} was edited since the run began: it is not run", saved.display())));
+    let saved = saved(&open.dir, &state)?;
+    let loaded = match &otherwise.edited {
+        None => load::text(&saved.name, &saved.text, ".".into())?,
+        Some(file) => edited::load(file, &saved.text, &state)?,
+    };
+    if let Some(from) = &otherwise.from {
+        may_begin_from(from, &loaded, &state)?;
     }
-    let loaded = load::text(&saved.display().to_string(), &text, ".".into())?;
     let frozen = plan(&open.dir, &state)?;
     let mut bound = bind_again(&loaded, &journal, &state, again).await?;
     let keeper = Box::pin(Keeper::new(&keep(&again.keep, &state)?, &mut bound, &loaded.beside)).await?;
@@ -134,7 +189,12 @@ async fn go_on(
     }
     let log = Log::go_on(Arc::new(recorder), observers(&console, json), state);
     let failed = |failure| bind::broken(&failure, &bound.masker);
-    let resumed = Event::RunResumed { tool: tool(), user, host, sites: bound.sites.clone() };
+    let edited = match &otherwise.edited {
+        None => None,
+        Some(_) => Some(Box::new(edited::keep(&loaded, &log).map_err(failed)?)),
+    };
+    let (sites, from) = (bound.sites.clone(), otherwise.from.clone());
+    let resumed = Event::RunResumed { tool: tool(), user, host, sites, from, edited };
     log.record("", resumed, Durable::Yes).map_err(failed)?;
     if let Some((step, key, answer)) = answer {
         log.record(&step, Event::Answered { key, answer }, Durable::Yes).map_err(failed)?;
@@ -151,6 +211,65 @@ async fn go_on(
         json,
     };
     under_way.drive().await
+}
+
+/// The runbook that the run goes on with.
+struct Saved {
+    name: String,
+    text: Vec<u8>,
+}
+
+/// The runbook beside the journal, which must be the one that the journal names.
+fn saved(dir: &Path, state: &RunState) -> Result<Saved, Refusal> {
+    let (file, wanted) = match &state.edited {
+        None => (RUNBOOK, &state.started.runbook_sha256),
+        Some(edited) => (edited.file.as_str(), &edited.sha256),
+    };
+    let name = dir.join(file).display().to_string();
+    let text = read_file(&dir.join(file)).map_err(|e| Refusal::new(Exit::Journal, format!("{name}: {e}")))?;
+    if digest(&text) != *wanted {
+        return Err(Refusal::refused(format!(
+            "{name} was edited since the run began: it is evidence, and is not run. Put it back as it was; an edited \
+             copy elsewhere is given by `--use-edited FILE`"
+        )));
+    }
+    Ok(Saved { name, text })
+}
+
+/// Steps can be repeated only up to where the run goes on anyhow.
+fn may_begin_from(from: &str, loaded: &load::Loaded, state: &RunState) -> Result<(), Refusal> {
+    let run = &state.started.run;
+    if state.finishing() {
+        let text = format!("run {run} is in its `finally`: resume it to its end first, then begin from `{from}`");
+        return Err(Refusal::refused(text));
+    }
+    let ids: Vec<&str> = loaded.runbook.steps.iter().map(|spec| spec.id.as_str()).collect();
+    if !ids.contains(&from) {
+        let help = crate::problem::did_you_mean(from, ids.iter().copied());
+        let help = help.unwrap_or_else(|| format!("its steps are {}", ids.join(", ")));
+        return Err(Refusal::refused(format!("`--from {from}`: run {run} has no such step ({help})")));
+    }
+    let stands = |id: &str| match state.steps.get(id).map(|step| &step.phase) {
+        Some(StepPhase::Skipped(_)) => true,
+        Some(StepPhase::Ended(end)) => {
+            end.verdict == StepVerdict::Held || state.started.warn_only.iter().any(|warned| warned == id)
+        }
+        Some(StepPhase::Pending | StepPhase::Running) | None => false,
+    };
+    let next = ids.iter().find(|id| !stands(id));
+    let after_next = next.is_some_and(|next| ids.iter().take_while(|id| *id != next).all(|id| *id != from));
+    if let Some(next) = next.filter(|next| after_next && **next != from) {
+        return Err(Refusal::refused(format!(
+            "`--from {from}`: the run goes on with `{next}`, which comes before it, and leaves no step out"
+        )));
+    }
+    let begun = state.steps.get(from).and_then(|step| step.begun.as_ref());
+    if stands(from) && begun.is_some_and(|begun| begun.effect != Effect::Reads) {
+        return Err(Refusal::refused(format!(
+            "`--from {from}`: that step held and does more than read, so it is not done again; name a reading step"
+        )));
+    }
+    Ok(())
 }
 
 /// The plan that the run must keep to, as it was when the run began.
@@ -205,8 +324,14 @@ async fn bind_again(
     let file = again.lookup.sites.clone().or_else(|| state.started.sites_file.as_ref().map(PathBuf::from));
     let lookup = Lookup { sites: file, allow_insecure: again.lookup.allow_insecure };
     let found = bind::wires(&aliases, &lookup, &loaded.beside)?;
-    let sites = bind::look(&found.wires).await;
+    let mut sites = bind::look(&found.wires).await;
     same_deployments(&state.started.sites, &sites)?;
+    // A site that is down now is held against the id that it had when it comes back.
+    for (role, site) in &mut sites {
+        if site.deployment_id.is_none() {
+            site.deployment_id = state.started.sites.get(role).and_then(|before| before.deployment_id.clone());
+        }
+    }
     let masker = bind::masker(&loaded.runbook, &found.wires, &inputs);
     Ok(bind::Bound {
         wires: found.wires,

@@ -130,7 +130,8 @@ impl UnderWay {
         let stop = StopSignal::default();
         listen(&stop)?;
         let ended = self.run_through(stop).await;
-        if self.log.state(|state| matches!(state.phase, Phase::Ended(_))) {
+        // Not before the end is on disk: until then the run goes on, and the buckets are its own.
+        if ended.is_ok() && self.log.state(|state| matches!(state.phase, Phase::Ended(_))) {
             self.claims.release();
         }
         // The last words come from what is on disk, where secrets are masked.
@@ -198,9 +199,11 @@ pub(super) fn listen(stop: &StopSignal) -> Result<(), Refusal> {
     for (kind, which) in [
         (SignalKind::interrupt(), Signal::Interrupt),
         (SignalKind::terminate(), Signal::Terminate),
-        // The terminal went away: end in order, as for SIGTERM.
-        (SignalKind::hangup(), Signal::Terminate),
+        (SignalKind::hangup(), Signal::HangUp),
     ] {
+        if which == Signal::HangUp && terminal::ignores_hang_up() {
+            continue;
+        }
         let (mut signals, stop) = (signal(kind).map_err(deaf)?, stop.clone());
         tokio::spawn(async move {
             while signals.recv().await.is_some() {

@@ -24,6 +24,14 @@ pub(super) async fn ask(prompt: &str) -> Option<String> {
     receive.await.ok().flatten()
 }
 
+/// Whether SIGHUP was to be ignored when the program began, as under `nohup`: then it stays so.
+pub(super) fn ignores_hang_up() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // SIGHUP is signal 1, the lowest bit.
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
 /// The user and the host, for the journal.
 pub(super) fn who_and_where() -> (String, String) {
     let user = env("USER").or_else(|| env("LOGNAME")).or_else(account).unwrap_or_else(|| "unknown".into());

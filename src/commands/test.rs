@@ -66,6 +66,7 @@ pub(super) async fn test(runs: &Runs, args: &cli::Test, json: bool) -> Result<Ex
     Ok(match stop.sent() {
         Some(Signal::Interrupt) => Exit::Interrupted,
         Some(Signal::Terminate) => Exit::Terminated,
+        Some(Signal::HangUp) => Exit::HungUp,
         None if report.count("failed") > 0 => Exit::NotHeld,
         None if report.count("broke") > 0 => Exit::Broke,
         None => Exit::Held,

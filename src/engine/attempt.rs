@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{Setup, host::StepHost, scope};
 use crate::{
     change::Ledger,
-    event::{Durable, Effect, Event, FailureRecord, Finding, StepStarted, StepVerdict},
+    event::{Durable, Effect, Event, FailureRecord, Finding, Question, StepStarted, StepVerdict},
     failure::{Class, Failure},
     runbook::StepSpec,
     step::{AnyStep, Cx, Done, Host, Kind},
@@ -39,6 +39,9 @@ impl StepRun<'_> {
         let host = Arc::new(StepHost::new(self.setup, &self.spec.id, self.finally.is_some()));
         let ledger = Ledger::new(Arc::clone(&self.setup.log), self.spec.id.clone());
         let limit = self.limit();
+        if let Some(verdict) = self.enter_again(&*host).await? {
+            return Ok(verdict);
+        }
         let mut failures = 0;
         loop {
             let attempt = self.attempt(kind, &host, &ledger, limit).await;
@@ -62,6 +65,30 @@ impl StepRun<'_> {
                 () = tokio::time::sleep(pause) => {}
                 () = self.stopped() => return self.end(StepVerdict::Cancelled, None, Vec::new(), None),
             }
+        }
+    }
+
+    /// A step that changed something and held, and whose output was masked in the journal, is entered again only when
+    /// a person says so; otherwise it has its verdict here.
+    async fn enter_again(&self, host: &dyn Host) -> Result<Option<StepVerdict>, Failure> {
+        let id = &self.spec.id;
+        if !self.setup.log.state(|s| s.steps.get(id).is_some_and(|step| step.lost_output)) {
+            return Ok(None);
+        }
+        let prompt = format!(
+            "`{id}` held, and what later steps may need of it is masked in the journal. Yes enters it again (what it \
+             changed is remembered, and not sent again), no ends the step"
+        );
+        match host.ask("masked", Question { prompt, typed: None, who: Vec::new(), until: None }).await {
+            Ok(answer) if answer.yes => Ok(None),
+            Ok(answer) => {
+                let failure = Failure::lost(format!("its output is masked in the journal, and {} said no", answer.by));
+                self.end(StepVerdict::Broke, None, Vec::new(), Some(&failure)).map(Some)
+            }
+            Err(failure) if failure.class().is_some() => {
+                self.end(StepVerdict::Broke, None, Vec::new(), Some(&failure)).map(Some)
+            }
+            Err(failure) => Err(failure),
         }
     }
 
@@ -119,7 +146,7 @@ impl StepRun<'_> {
     /// Settles, renders, binds, runs; with `until`, again and again.
     async fn enter(&self, kind: &Kind, host: &Arc<StepHost>, ledger: &Ledger) -> Result<Done, Failure> {
         let setup = self.setup;
-        ledger.settle(setup.changes, &setup.wires, setup.clock, &**host).await?;
+        ledger.settle(setup.changes, &setup.wires, &**host).await?;
         let scope = scope::scope(setup, None);
         let broken = |p: crate::problem::Problem| Failure::refused(with_help(&p));
         let with = template::render(&self.spec.with, &scope).map_err(broken)?;

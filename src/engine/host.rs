@@ -86,7 +86,8 @@ impl Host for StepHost {
     fn progress(&self, progress: Progress) {
         let now = self.clock.now();
         let mut last = self.progress_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.is_none_or(|last| seconds_between(last, now) >= PROGRESS_EVERY) {
+        // A clock that was set back begins a new count.
+        if last.is_none_or(|last| now < last || seconds_between(last, now) >= PROGRESS_EVERY) {
             *last = Some(now);
             // A journal that cannot be written stops the run at its next synced line; progress is no reason to.
             if let Err(e) = self.log.record(&self.path, Event::Progress { progress: progress.clone() }, Durable::No) {

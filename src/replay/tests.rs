@@ -57,6 +57,64 @@ fn replay(events: &[(&str, Value)]) -> Result<RunState, IllegalOrder> {
 }
 
 #[test]
+fn what_ran_when_its_process_died_waits_for_its_turn() {
+    // Reading steps before it are done again, and may end the run before it begins again.
+    let mut events = vec![
+        ("", start()),
+        ("look", begin(1, "reads")),
+        ("look", end("held")),
+        ("go", begin(1, "asks")),
+        ("go", asked()),
+        ("", resumed()),
+    ];
+    let state = replay(&events).unwrap();
+    assert_eq!(state.open_questions().count(), 1);
+    events.extend([("look", begin(2, "reads")), ("look", end("not_held")), ("", finishing()), ("tidy", end("held"))]);
+    let mut ended = run_ended();
+    ended["verdict"] = "not_held".into();
+    events.push(("", ended));
+    let state = replay(&events).unwrap();
+    assert_eq!((state.open_questions().count(), state.phase), (0, Phase::Ended(crate::event::Verdict::NotHeld)));
+}
+
+#[test]
+fn a_change_whose_record_was_masked_is_known_as_such() {
+    let mut masked = intent(1);
+    masked["masked"] = json!(["/body/bucket"]);
+    let mut events = vec![("", start()), ("go", begin(1, "changes")), ("go", masked)];
+    let readable = |events: &[(&str, Value)]| {
+        let state = replay(events).unwrap();
+        state.steps["go"].unsettled().map(|one| (one.readable, one.done)).collect::<Vec<_>>()
+    };
+    assert_eq!(readable(&events), [(false, false)]);
+    events[2].1["masked"] = json!([]);
+    let mut lost = receipt(1, &json!({"done": {"id": "***"}}));
+    lost["masked"] = json!(["/outcome/done/id"]);
+    events.push(("go", lost));
+    assert_eq!(readable(&events), [(true, true)]);
+    // Found again, or decided by a person: the same intent gets its receipt after all.
+    events.push(("go", receipt(1, &json!({"done": {"id": "x"}}))));
+    assert_eq!(readable(&events), []);
+}
+
+#[test]
+fn a_runbook_that_takes_over_keeps_what_has_begun() {
+    let edited = |steps: Value| {
+        let mut resumed = resumed();
+        resumed["edited"] =
+            json!({"file": "runbook-2.yaml", "sha256": "1", "steps": steps, "finally": [], "warn_only": []});
+        resumed
+    };
+    let events = |steps: Value| {
+        replay(&[("", start()), ("look", begin(1, "reads")), ("look", end("held")), ("", edited(steps))])
+    };
+    let state = events(json!(["look", "other"])).unwrap();
+    assert_eq!(state.steps.keys().collect::<Vec<_>>(), ["look", "other"]);
+    assert_eq!(state.artifacts["runbook-2.yaml"], "1");
+    assert!(events(json!(["other"])).unwrap_err().what.contains("lacks `look`"));
+}
+
+#[test]
 fn illegal_orders_are_refused() {
     let (go, look) = ("go", "look");
     let done = json!({"done": {}});
@@ -99,12 +157,14 @@ fn illegal_orders_are_refused() {
         (
             vec![
                 ("", start()),
+                (look, begin(1, "reads")),
+                (look, end("held")),
                 (
                     look,
                     json!({"event": "attempt_failed", "attempt": 1, "failure": {"what": "x"}, "again_in_seconds": 1.0}),
                 ),
             ],
-            "an attempt at `look` fails while it does not run",
+            "an attempt at `look` fails after its end",
         ),
         (vec![("", start()), ("", finishing()), ("", finishing())], "`finally` begins twice"),
         (vec![("", start()), ("", run_ended())], "the run ends before `finally`"),
@@ -165,7 +225,7 @@ fn what_was_masked_is_lost_and_not_taken_for_its_mask() {
     ];
     let state = replay(&events).unwrap();
     assert!(matches!(&state.steps["look"].phase, StepPhase::Ended(end) if end.output.is_none()));
-    assert!(matches!(state.steps["go"].changes["k"], Past::Lost));
+    assert!(matches!(state.steps["go"].changes["k"], Past::Lost { .. }));
 }
 
 #[test]

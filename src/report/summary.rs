@@ -93,8 +93,8 @@ fn resyncs(state: &RunState) -> Vec<String> {
     for step in state.steps.values().filter(|step| step.verdict() != Some(StepVerdict::Held)) {
         let began = step.changes.iter().any(|(_, past)| match past {
             Past::Done(receipt) => receipt.get("reset_id").is_some(),
-            Past::Open { intent, .. } => intent.needs_proof,
-            Past::NotDone { .. } | Past::Lost => false,
+            Past::Open { intent, .. } | Past::Lost { intent, .. } => intent.needs_proof,
+            Past::NotDone { .. } => false,
         });
         let with = step.begun.as_ref().map(|begun| &begun.with);
         let role = with.and_then(|with| with.get("source")).and_then(|v| v.as_str()).unwrap_or("source");

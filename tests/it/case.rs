@@ -46,6 +46,39 @@ pub(crate) struct Running {
     outputs: [PathBuf; 2],
 }
 
+/// A call at a terminal of its own.
+pub(crate) struct Terminal {
+    child: Child,
+    /// Open as long as the terminal is.
+    _keyboard: Option<std::process::ChildStdin>,
+    path: PathBuf,
+}
+
+impl Terminal {
+    /// What stands on the screen.
+    pub(crate) fn screen(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.path).unwrap_or_default()).into_owned()
+    }
+
+    /// Closes the window: everything at the terminal gets SIGHUP.
+    pub(crate) fn close(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Waits until the program ends by itself.
+    pub(crate) fn wait(&mut self) -> Outcome {
+        let status = self.child.wait().expect("it ends");
+        Outcome { stdout: self.screen(), stderr: String::new(), code: code(status) }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 impl Firedrill {
     pub(crate) fn new() -> Self {
         let folder = tempfile::Builder::new().prefix("case-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
@@ -157,6 +190,24 @@ impl Firedrill {
         Running { child: Some(child), folder: Arc::clone(&self.folder), outputs }
     }
 
+    /// Starts it at a terminal of its own, at which nobody types; `None` where there is no `script` to make one.
+    pub(crate) fn in_a_terminal(&self) -> Option<Terminal> {
+        let plain = self.command(Stdio::null(), Stdio::null());
+        let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+        let words = std::iter::once(plain.get_program()).chain(plain.get_args());
+        let line: Vec<String> = words.map(|word| quoted(word.to_str().expect("plain words"))).collect();
+        let typescript = tempfile::Builder::new().prefix("terminal").tempfile_in(self.folder.path()).expect("a file");
+        let path = typescript.into_temp_path().keep().expect("a file");
+        let mut script = Command::new("/usr/bin/script");
+        script.args(["-q", "-e", "-f", "-c", &line.join(" ")]).arg(&path).env_clear().envs(&self.env);
+        script.current_dir(self.folder.path()).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        match script.process_group(0).spawn() {
+            Ok(mut child) => Some(Terminal { _keyboard: child.stdin.take(), child, path }),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => panic!("{e}"),
+        }
+    }
+
     /// The folder of the newest run; run ids sort by time.
     pub(crate) fn run_folder(&self) -> Option<PathBuf> {
         runs(Path::new(&self.env["FIREDRILL_RUNS"])).pop()
@@ -204,7 +255,7 @@ impl Firedrill {
         }
     }
 
-    fn command(&self, stdout: Stdio, stderr: Stdio) -> Command {
+    pub(crate) fn command(&self, stdout: Stdio, stderr: Stdio) -> Command {
         let mut command = match self.full_at {
             None => Command::new(env!("CARGO_BIN_EXE_firedrill")),
             Some(blocks) => {

@@ -50,11 +50,16 @@ pub(crate) fn block_on<T: Send>(work: impl AsyncFnOnce() -> T + Send) -> T {
 
 /// An S3 client for one server. It belongs to the runtime that first uses it.
 pub(crate) fn s3(server: &Server) -> Client {
+    s3_at(&server.endpoint(), &server.access_key, &server.secret_key)
+}
+
+/// The same for any site.
+pub(crate) fn s3_at(endpoint: &str, access_key: &str, secret_key: &str) -> Client {
     let config = Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
-        .endpoint_url(server.endpoint())
-        .credentials_provider(Credentials::new(&server.access_key, &server.secret_key, None, None, "tests"))
+        .endpoint_url(endpoint)
+        .credentials_provider(Credentials::new(access_key, secret_key, None, None, "tests"))
         .force_path_style(true)
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)

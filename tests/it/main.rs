@@ -55,6 +55,8 @@ mod replies;
 #[cfg(all(test, feature = "sandbox"))]
 mod reports;
 #[cfg(all(test, feature = "sandbox"))]
+mod resumed;
+#[cfg(all(test, feature = "sandbox"))]
 mod sandbox;
 #[cfg(test)]
 mod scene;

@@ -40,7 +40,7 @@ impl Sandbox {
         Self { pair, runtime }
     }
 
-    fn firedrill(&self) -> Firedrill {
+    pub(crate) fn firedrill(&self) -> Firedrill {
         Firedrill::new().env("MC_HOST_src", &self.pair.source.mc_host()).env("MC_HOST_dst", &self.pair.target.mc_host())
     }
 

@@ -416,7 +416,14 @@ impl<'a> Process<'a> {
             Ok(state) => {
                 let log = Log::go_on(disk, Vec::new(), state);
                 let sites = started(&runbook).sites;
-                let resumed = Event::RunResumed { tool: "toy".into(), user: "ann".into(), host: "h".into(), sites };
+                let resumed = Event::RunResumed {
+                    tool: "toy".into(),
+                    user: "ann".into(),
+                    host: "h".into(),
+                    sites,
+                    from: None,
+                    edited: None,
+                };
                 log.record("", resumed, Durable::Yes).map(|()| log)
             }
         };
