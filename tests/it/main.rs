@@ -27,6 +27,8 @@ mod interrupted;
 mod invalid;
 #[cfg(test)]
 mod link;
+#[cfg(all(test, feature = "sandbox"))]
+mod matrix;
 #[cfg(test)]
 #[cfg(feature = "sandbox")]
 mod network;
