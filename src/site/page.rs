@@ -9,8 +9,8 @@ use percent_encoding::percent_decode_str;
 use self::scan::{Cursor, Stop, Tag};
 use crate::version::{self, Entry, Kind, Metadata, Page, Token};
 
-/// Longer than any version that a listing tells of, its headers and tags included.
-const LONGEST: usize = 8 << 20;
+/// What is longer and has no end yet is looked at again when it has doubled, and not with each piece.
+const SHORT: usize = 64 << 10;
 
 /// Where the next page begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ impl<E: ToString> From<E> for Unusable {
 pub(crate) struct Reader {
     /// What came and is not read yet.
     rest: Vec<u8>,
+    /// It is read on when there is so much of it.
+    enough: usize,
     stage: Stage,
     /// Known before the first version, when the server says it first as MinIO does.
     head: Option<Head>,
@@ -73,6 +75,7 @@ impl Reader {
     pub(crate) fn new(versions: usize) -> Self {
         Self {
             rest: Vec::new(),
+            enough: 0,
             stage: Stage::Before,
             head: None,
             truncated: false,
@@ -83,14 +86,20 @@ impl Reader {
         }
     }
 
-    /// Reads on, as far as it can be.
+    /// Reads on, as far as it can be. How long the whole may be is for the caller to say.
     pub(crate) fn feed(&mut self, chunk: &[u8]) -> Result<(), Unusable> {
         self.rest.extend_from_slice(chunk);
+        if self.rest.len() >= self.enough { self.read_on() } else { Ok(()) }
+    }
+
+    fn read_on(&mut self) -> Result<(), Unusable> {
         let rest = std::mem::take(&mut self.rest);
         let read = self.read(&rest);
         self.rest = rest;
         self.rest.drain(..read?);
-        if self.rest.len() > LONGEST { Err("an element of it never ends".into()) } else { Ok(()) }
+        let length = self.rest.len();
+        self.enough = if length > SHORT { length * 2 } else { 0 };
+        Ok(())
     }
 
     /// Where the next page begins, as soon as it is known.
@@ -100,6 +109,7 @@ impl Reader {
 
     /// The whole page, and where the next one begins.
     pub(crate) fn end(mut self) -> Result<(Page, Head), Unusable> {
+        self.read_on()?;
         if self.stage != Stage::After {
             return Err("it ends in the middle".into());
         }
@@ -393,6 +403,17 @@ mod tests {
             let (whole, pieces) = (parse(document.as_bytes()), read(document.as_bytes(), piece));
             prop_assert_eq!(whole.as_ref().unwrap(), &pieces.unwrap());
             prop_assert_eq!(whole.unwrap().versions.len(), keys.len());
+        }
+    }
+
+    #[test]
+    fn a_version_may_be_very_long() {
+        let long = format!("<UserMetadata><x-a>{}</x-a></UserMetadata>", "a".repeat(3 * SHORT));
+        let versions = version("a", &long) + &version("b", "") + &version("c", &long);
+        let document = format!("{HEAD}<IsTruncated>false</IsTruncated>{versions}</ListVersionsResult>");
+        for piece in [1_000, SHORT, usize::MAX] {
+            let keys: Vec<_> = read(document.as_bytes(), piece).unwrap().versions.into_iter().map(|v| v.key).collect();
+            assert_eq!(keys, ["a", "b", "c"], "{piece}");
         }
     }
 

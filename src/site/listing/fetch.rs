@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use http::Method;
 use http_body_util::{BodyExt, Limited};
+use hyper::body::Body;
 use tokio::time::timeout;
 
 use super::{Listing, ranges::Marker};
@@ -55,7 +56,12 @@ impl Http {
 
     async fn read(&self, ask: &Ask, take: Take<'_>) -> Result<(), Failure> {
         let silent = |silence: &Silence| self.wire.asked(&ask.what).silence(silence);
-        let mut body = Limited::new(self.wire.stream(ask).await?, LONGEST);
+        let body = self.wire.stream(ask).await?;
+        // What is too long by its own account is not begun.
+        if body.size_hint().lower() > LONGEST as u64 {
+            return Err(silent(&Silence::TooLong));
+        }
+        let mut body = Limited::new(body, LONGEST);
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|e| silent(&why_silent(&*e, false)))?;
             if let Some(piece) = frame.data_ref() {
