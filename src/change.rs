@@ -141,12 +141,16 @@ impl Ledger {
             body: encode(&change)?,
             needs_proof: C::NEEDS_PROOF,
         };
+        // Without leave there is no point in an intent, which would stay open.
+        drop(site.leave_to_change().await?);
         let (this, site, key) = (self.clone(), Arc::clone(site), key.to_owned());
         // A task of its own: dropping the step (timeout, Ctrl-C) never drops a request that may have left.
         let sent = self.flight.spawn(async move {
             let Self { log, path, .. } = &this;
             log.record(path, Event::Intent(Box::new(intent)), Durable::Yes)?;
             this.left().insert((key.clone(), n), Instant::now());
+            // The process may have stood still in between, and have been overtaken.
+            let _sending = site.leave_to_change().await?;
             let reply = change.send(&site).await;
             let outcome = match &reply {
                 Ok(receipt) => Outcome::Done(encode(receipt)?),
@@ -193,7 +197,7 @@ impl Ledger {
                         break self.let_a_person_decide(&intent, why, host).await?;
                     }
                     Settled::NotDone => {
-                        let wait = patience.saturating_sub(left.elapsed());
+                        let wait = patience.saturating_sub(left.elapsed()).max(wire.left_to_another());
                         if wait.is_zero() {
                             break Outcome::NotDone("the site shows no trace of it".into());
                         }
@@ -201,7 +205,13 @@ impl Ledger {
                         host.progress(Progress { what, ..Progress::default() });
                         tokio::time::sleep(wait.min(LOOK_AGAIN)).await;
                     }
-                    Settled::CannotTell(why) => break self.let_a_person_decide(&intent, &why, host).await?,
+                    Settled::CannotTell(why) => {
+                        let wait = wire.left_to_another();
+                        if wait.is_zero() {
+                            break self.let_a_person_decide(&intent, &why, host).await?;
+                        }
+                        tokio::time::sleep(wait.min(LOOK_AGAIN)).await;
+                    }
                 }
             };
             self.receipt(intent, outcome)?;

@@ -26,7 +26,14 @@ done or told · 6 journal · 7 waits for a person · 8 late · 9 another run hol
 const RECOVER: &str = "\
 SOURCE is the healthy site, TARGET the damaged one: `firedrill recover primary/invoices dr/invoices` rebuilds the bucket
 on `dr`. Preconditions come first, then the missing bucket is made, then the source sends every version again, and in
-the end the versions of both sites are compared. Nothing is ever deleted. Run `firedrill verify` first if in doubt.";
+the end the versions of both sites are compared. Nothing is ever deleted. Run `firedrill verify` first if in doubt.
+
+`--lease ALIAS/BUCKET/PREFIX` names a place on a third site, below which each bucket of each site has one object: so
+hosts that share no directory of runs exclude each other, in both directions. The default is `lease` of sites.yaml.
+
+`--sign-key` and `--evidence` are for runs in a directory: with `--runs site:ALIAS/BUCKET/PREFIX` they are refused.";
+
+const KEEP: &str = "`--sign-key` and `--evidence` are for runs in a directory: with `--runs site:ALIAS/BUCKET/PREFIX` they are refused.";
 
 const SANDBOX: &str = "\
 The sites listen on 127.0.0.1 only, on free ports, and keep everything in memory: nothing outlives the command, which ends
@@ -38,16 +45,16 @@ sites of its own, so that tests run side by side. All files are checked before t
 /// Options of every command.
 #[derive(Debug, Args)]
 pub struct Global {
-    /// Directory of runs
+    /// Runs in DIR or site:ALIAS/BUCKET/PREFIX
     #[arg(
         long,
         global = true,
-        value_name = "DIR",
+        value_name = "PLACE",
         env = "FIREDRILL_RUNS",
         hide_env_values = true,
         default_value = ".firedrill/runs"
     )]
-    pub runs: PathBuf,
+    pub runs: String,
     /// Text for people, or JSON for scripts
     #[arg(long, global = true, value_name = "FORM", value_enum, default_value_t = Output::Text)]
     pub output: Output,
@@ -101,6 +108,7 @@ pub enum Command {
         probe: bool,
     },
     /// Run a runbook
+    #[command(after_help = KEEP)]
     Run {
         /// The runbook
         #[arg(value_name = "FILE")]
@@ -128,6 +136,7 @@ pub enum Command {
         go: Go,
     },
     /// Say how far a bucket's replica is from it, and whether it could be rebuilt; changes nothing
+    #[command(after_help = KEEP)]
     Verify {
         /// The site and bucket that have the data
         #[arg(value_name = "SOURCE/BUCKET")]
@@ -154,6 +163,7 @@ pub enum Command {
         list: bool,
     },
     /// Go on with a run that was killed or stopped, waits, or ended without holding
+    #[command(after_help = KEEP)]
     Resume {
         /// Id of the run, its unique beginning or end, or `latest`
         #[arg(value_name = "RUN")]
@@ -168,6 +178,7 @@ pub enum Command {
         go: Again,
     },
     /// Answer a run's question with yes, or `--no`, and go on with it
+    #[command(after_help = KEEP)]
     Approve {
         /// Id of the run, its unique beginning or end, or `latest`
         #[arg(value_name = "RUN")]
@@ -185,12 +196,17 @@ pub enum Command {
         go: Again,
     },
     /// List the runs
-    Runs,
+    Runs {
+        #[command(flatten)]
+        lookup: Lookup,
+    },
     /// Show a run: its steps, findings and verdict
     Show {
         /// Id of the run, its unique beginning or end, or `latest`
         #[arg(value_name = "RUN")]
         run: String,
+        #[command(flatten)]
+        lookup: Lookup,
     },
     /// Write a report of a run, from its journal alone
     Report {
@@ -203,6 +219,8 @@ pub enum Command {
         /// Write it here instead of to stdout
         #[arg(long, short = 'o', value_name = "FILE")]
         out: Option<PathBuf>,
+        #[command(flatten)]
+        lookup: Lookup,
     },
     /// Verify the record of a run, sign it, or store it on a third site
     Audit {
@@ -235,7 +253,7 @@ pub enum Command {
 pub enum Audit {
     /// Verify a journal, the files that it names, and, if asked, its head and signature
     Verify {
-        /// Id of a run, the path of a journal, or `site:ALIAS/BUCKET/PREFIX/RUN`
+        /// Id of a run, the path of a journal, or evidence at `site:ALIAS/BUCKET/PREFIX/RUN`
         #[arg(value_name = "RUN|FILE|PLACE")]
         run: String,
         /// The head that the run printed: finds out whether its end was cut off
@@ -263,7 +281,7 @@ pub enum Audit {
         run: String,
         /// ALIAS/BUCKET/PREFIX [default: what the run began with]
         #[arg(long, value_name = "PLACE", env = "FIREDRILL_EVIDENCE", hide_env_values = true)]
-        evidence: Option<Store>,
+        evidence: Option<EvidencePlace>,
         #[command(flatten)]
         lookup: Lookup,
     },
@@ -341,14 +359,14 @@ impl std::str::FromStr for Place {
 
 /// Where records lie on a site: `ALIAS/BUCKET/PREFIX`; the prefix may be missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Store {
+pub struct EvidencePlace {
     pub alias: String,
     pub bucket: String,
     /// Without slashes at its ends.
     pub prefix: String,
 }
 
-impl std::str::FromStr for Store {
+impl std::str::FromStr for EvidencePlace {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.strip_prefix("site:").unwrap_or(text).trim_end_matches('/').splitn(3, '/');
@@ -361,7 +379,7 @@ impl std::str::FromStr for Store {
     }
 }
 
-impl std::fmt::Display for Store {
+impl std::fmt::Display for EvidencePlace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { alias, bucket, prefix } = self;
         write!(f, "{alias}/{bucket}{}{prefix}", if prefix.is_empty() { "" } else { "/" })
@@ -376,7 +394,7 @@ pub struct Keep {
     pub sign_key: Option<PathBuf>,
     /// Store the record too, at ALIAS/BUCKET/PREFIX of a third site
     #[arg(long, value_name = "PLACE", env = "FIREDRILL_EVIDENCE", hide_env_values = true)]
-    pub evidence: Option<Store>,
+    pub evidence: Option<EvidencePlace>,
 }
 
 /// Where aliases are looked up.
@@ -429,6 +447,8 @@ pub struct Go {
     pub yes: Yes,
     #[command(flatten)]
     pub keep: Keep,
+    #[command(flatten)]
+    pub lease: LeaseAt,
     /// Run on two embedded sites: a scenario, or its YAML file [default: `target_lost`]
     #[arg(
         long,
@@ -439,6 +459,14 @@ pub struct Go {
         hide = cfg!(not(feature = "sandbox")),
     )]
     pub sandbox: Option<String>,
+}
+
+/// Where hosts that share no directory of runs keep out of each other's way.
+#[derive(Debug, Clone, Args)]
+pub struct LeaseAt {
+    /// Claim buckets for all hosts that name it too: ALIAS/BUCKET/PREFIX
+    #[arg(long, value_name = "PLACE", env = "FIREDRILL_LEASE", hide_env_values = true)]
+    pub lease: Option<String>,
 }
 
 /// Answers given beforehand.
@@ -464,6 +492,11 @@ pub struct Again {
     pub yes: Yes,
     #[command(flatten)]
     pub keep: Keep,
+    #[command(flatten)]
+    pub lease: LeaseAt,
+    /// Go on although another process was heard of a moment ago; it then sends nothing more
+    #[arg(long)]
+    pub take_over: bool,
 }
 
 fn sha256(text: &str) -> Result<String, String> {

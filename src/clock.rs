@@ -1,5 +1,7 @@
 //! The time: the wall clock, or, in tests, one that stands on tokio's paused clock.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -23,6 +25,36 @@ impl Clock {
             Self::Wall => Timestamp::now(),
             Self::Virtual { start, since } => start + since.elapsed(),
         }
+    }
+}
+
+/// A moment by two clocks: one stands still while a machine sleeps, the other one can be set.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp {
+    steady: std::time::Instant,
+    wall: Timestamp,
+}
+
+impl Stamp {
+    pub fn now() -> Self {
+        Self { steady: std::time::Instant::now(), wall: Timestamp::now() }
+    }
+
+    pub fn is_after(self, other: Self) -> bool {
+        self.steady > other.steady
+    }
+
+    /// How long ago it was, by the clock that says longer.
+    pub fn age(self) -> Duration {
+        let wall = Duration::try_from(Timestamp::now().duration_since(self.wall)).unwrap_or_default();
+        self.steady.elapsed().max(wall)
+    }
+
+    /// A moment in the past.
+    #[cfg(test)]
+    pub fn ago(time: Duration) -> Self {
+        let now = Self::now();
+        Self { wall: now.wall - time, ..now }
     }
 }
 

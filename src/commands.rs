@@ -12,19 +12,23 @@ mod plan;
 mod report;
 mod resume;
 mod run;
+mod run_or_resume;
 #[cfg_attr(not(feature = "sandbox"), path = "commands/no_sandbox.rs")]
 mod sandbox;
 mod sites;
 mod terminal;
 #[cfg(feature = "sandbox")]
 mod test;
+mod third;
 
-use std::{fmt, io::Write};
+pub use self::run_or_resume::{NoOutcome, Outcome, Spec, run_or_resume};
+
+use std::{fmt, io::Write, path::Path};
 
 use crate::{
-    cli::{Audit, Cli, Command, Output},
+    cli::{Audit, Cli, Command, Lookup, Output},
     failure::Failure,
-    runs::{NoRun, Runs},
+    runs::NoRun,
     verdict::Exit,
 };
 
@@ -56,14 +60,15 @@ impl From<NoRun> for Refusal {
     fn from(no: NoRun) -> Self {
         let exit = match &no {
             NoRun::Unknown { .. } | NoRun::Ambiguous { .. } => Exit::Refused,
-            NoRun::Live(_) => Exit::Claimed,
-            NoRun::Io { .. } => Exit::Journal,
+            NoRun::Live(_) | NoRun::Elsewhere(_) => Exit::Claimed,
+            NoRun::Io { .. } | NoRun::Site(_) => Exit::Journal,
         };
         let hint = match &no {
             NoRun::Unknown { .. } => ": `firedrill runs` lists them",
-            NoRun::Io { .. } => {
+            NoRun::Io { .. } | NoRun::Site(_) => {
                 ": the record must be written before anything is changed (`--runs DIR` names another place)"
             }
+            NoRun::Elsewhere(_) => "; `firedrill resume RUN --take-over` overtakes it",
             NoRun::Ambiguous { .. } | NoRun::Live(_) => "",
         };
         Self::new(exit, format!("{no}{hint}"))
@@ -87,19 +92,22 @@ impl From<Failure> for Refusal {
 /// Carries out a command.
 pub async fn execute(cli: Cli) -> Result<Exit, Refusal> {
     let Cli { global, command } = cli;
-    let runs = Runs::new(&global.runs);
+    let runs = |lookup: &Lookup, beside: &Path| third::runs(&global.runs, lookup, beside);
+    let here = Path::new(".");
     let json = global.output == Output::Json;
     match command {
         Command::Check { files } => look::check(&files, json),
         Command::Plan { file, bind, out, probe } => plan::plan(&file, &bind, out.as_deref(), probe, json).await,
         Command::Run { file, bind, go, plan } => {
             let runbook = load::file(&file)?;
+            let runs = runs(&bind.options.lookup, &runbook.beside)?;
             if let Some(scenario) = &go.sandbox {
                 return sandbox::run(&runs, runbook, &bind, &go, scenario, json).await;
             }
             run::run(&runs, runbook, &bind, &go, plan.as_deref(), json).await
         }
         Command::Recover { source, target, options, go } => {
+            let runs = runs(&options.lookup, here)?;
             let (source, target) = match (source, target, &go.sandbox) {
                 (Some(source), Some(target), None) => (source, target),
                 (_, _, scenario) => {
@@ -112,29 +120,36 @@ pub async fn execute(cli: Cli) -> Result<Exit, Refusal> {
             run::run(&runs, runbook, &bind, &go, None, json).await
         }
         Command::Verify { source, target, options, keep } => {
+            let runs = runs(&options.lookup, here)?;
             let (runbook, bind) = embedded::bucket(&embedded::VERIFY, source, target, options)?;
             run::run(&runs, runbook, &bind, &run::no_go(keep), None, json).await
         }
-        Command::Test(test) => sandbox::test(&runs, &test, json).await,
+        Command::Test(test) => sandbox::test(&third::folder(&global.runs), &test, json).await,
         Command::Sandbox { list: true, .. } => sandbox::list(json),
         Command::Sandbox { scenario, list: false } => sandbox::stay(&scenario, json).await,
         Command::Resume { run, from, use_edited, go } => {
             let otherwise = resume::Otherwise { from, edited: use_edited };
-            resume::resume(&runs, &run, &go, &otherwise, json).await
+            resume::resume(&runs(&go.lookup, here)?, &run, &go, otherwise, json).await
         }
         Command::Approve { run, step, no, comment, go } => {
+            let runs = runs(&go.lookup, here)?;
             resume::approve(&runs, &run, step.as_deref(), !no, comment, &go, json).await
         }
-        Command::Runs => look::runs(&runs, json),
-        Command::Show { run } => look::show(&runs, &run, json),
-        Command::Report { run, format, out } => report::report(&runs, &run, format, out.as_deref()),
+        Command::Runs { lookup } => look::runs(&runs(&lookup, here)?, json),
+        Command::Show { run, lookup } => look::show(&runs(&lookup, here)?, &run, json),
+        Command::Report { run, format, out, lookup } => {
+            report::report(&runs(&lookup, here)?, &run, format, out.as_deref())
+        }
         Command::Audit { command: Audit::Verify { run, head, allowed_signers, lookup } } => {
+            let runs = runs(&lookup, here)?;
             let demands = audit::Demands { head, allowed_signers, lookup };
             audit::verify(&runs, &run, &demands, json).await
         }
-        Command::Audit { command: Audit::Sign { run, sign_key } } => audit::sign(&runs, &run, &sign_key, json).await,
+        Command::Audit { command: Audit::Sign { run, sign_key } } => {
+            audit::sign(&third::directory(&global.runs)?, &run, &sign_key, json).await
+        }
         Command::Audit { command: Audit::Store { run, evidence, lookup } } => {
-            audit::store(&runs, &run, evidence, &lookup, json).await
+            audit::store(&third::directory(&global.runs)?, &run, evidence, &lookup, json).await
         }
         Command::Steps { kind } => look::steps(kind.as_deref(), json),
         Command::Schema { what } => look::schema(what),

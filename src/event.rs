@@ -173,6 +173,9 @@ pub struct RunStarted {
     /// Where the record is stored too, on a third site (`ALIAS/BUCKET/PREFIX`), if anywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<String>,
+    /// Where the run's leases are, so that no other host works on its buckets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<String>,
     /// Checks waived on the command line, with the reason given.
     #[serde(default)]
     pub accepted: BTreeMap<String, String>,

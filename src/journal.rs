@@ -1,5 +1,7 @@
 //! The recorder on disk: one JSON object a line, each line bound to the one before by its SHA-256, secrets masked.
 
+pub mod shared;
+
 use std::{
     fs::File,
     io::{self, Read, Write},

@@ -53,10 +53,14 @@ pub mod clock;
 pub mod commands;
 pub mod digest;
 pub mod human;
+pub mod lease;
 pub mod report;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod schema;
 pub mod sites;
+pub mod store;
 #[cfg(feature = "sandbox")]
 pub mod testing;
+
+pub use commands::{NoOutcome, Outcome, Spec, run_or_resume};

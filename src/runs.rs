@@ -1,5 +1,8 @@
 //! Run directories: one a run, with its journal, the runbook as it ran, and its artifacts; and the claims on buckets.
 
+mod place;
+mod shared;
+
 use std::{
     fs::{self, DirBuilder, File, TryLockError},
     io::{self, Read, Write},
@@ -14,9 +17,15 @@ use crate::{
     event::{Answer, Question},
     failure::Failure,
     journal::{self, JOURNAL, Journal, Unsound, not_followed, read_file},
+    lease::claim_name,
     replay::{Phase, RunState},
     secret::private,
     step::Claims,
+};
+
+pub use self::{
+    place::{Opened, Place, RunClaims},
+    shared::{Shared, SharedClaims},
 };
 
 /// The runbook's exact bytes as they ran.
@@ -45,14 +54,33 @@ pub struct OpenRun {
 /// Why a run could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum NoRun {
-    #[error("there is no run `{id}` in {}", root.display())]
-    Unknown { id: String, root: PathBuf },
+    #[error("there is no run `{id}` in {place}")]
+    Unknown { id: String, place: String },
     #[error("`{id}` fits more than one run: {}", candidates.join(", "))]
     Ambiguous { id: String, candidates: Vec<String> },
     #[error("run `{0}` is at work in another process")]
     Live(String),
+    /// The same, of a shared run: who is at work.
+    #[error("{0}")]
+    Elsewhere(String),
+    /// The site where runs are kept does not do its part.
+    #[error("{0}")]
+    Site(Failure),
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
+}
+
+impl From<Failure> for NoRun {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Claimed(who) => Self::Elsewhere(who),
+            other @ (Failure::Call { .. }
+            | Failure::Waiting(_)
+            | Failure::Journal(_)
+            | Failure::Drift(_)
+            | Failure::Defect(_)) => Self::Site(other),
+        }
+    }
 }
 
 impl Runs {
@@ -65,29 +93,35 @@ impl Runs {
     }
 
     /// Makes the directory of a new run, with the runbook and the plan in it and an empty, locked journal.
-    pub fn create(&self, now: Timestamp, runbook: &[u8], plan: Option<&[u8]>) -> Result<OpenRun, NoRun> {
+    pub fn create(&self, id: &str, runbook: &[u8], plan: Option<&[u8]>) -> Result<OpenRun, NoRun> {
         private_dir(&self.root)?;
-        let (id, dir) = self.new_dir(now).map_err(|source| NoRun::Io { path: self.root.clone(), source })?;
+        let dir = self.root.join(id);
+        // One that is there already may be another process's.
+        let io = |source| NoRun::Io { path: dir.clone(), source };
+        DirBuilder::new().mode(0o700).create(&dir).map_err(io)?;
         let made = make_run(&dir, runbook, plan);
         let journal = made.map_err(|source| {
             // Nothing half-written stays: without a first line this is no run.
             let _ = fs::remove_dir_all(&dir);
             NoRun::Io { path: dir.clone(), source }
         })?;
-        Ok(OpenRun { id, dir, journal })
+        Ok(OpenRun { id: id.to_owned(), dir, journal })
     }
 
-    /// A directory of its own, also when another run began in the same second.
-    fn new_dir(&self, now: Timestamp) -> io::Result<(String, PathBuf)> {
-        loop {
-            let id = new_id(now)?;
-            let dir = self.root.join(&id);
-            match DirBuilder::new().mode(0o700).create(&dir) {
-                Ok(()) => return Ok((id, dir)),
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(e),
-            }
+    /// Takes away a directory that was made for a run and has no journal; a fresh one is another process's, which makes
+    /// it just now.
+    fn clear(&self, id: &str) -> Result<(), NoRun> {
+        const FRESH: std::time::Duration = std::time::Duration::from_secs(60);
+        let dir = self.root.join(id);
+        let io = |source| NoRun::Io { path: dir.clone(), source };
+        let made = match fs::metadata(&dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            made => made.map_err(io)?.modified().map_err(io)?,
+        };
+        if made.elapsed().is_ok_and(|age| age > FRESH) {
+            return fs::remove_dir_all(&dir).map_err(io);
         }
+        Err(NoRun::Live(id.to_owned()))
     }
 
     /// Removes a run that nobody will ask for, as that of a test that passed.
@@ -130,20 +164,7 @@ impl Runs {
     /// The id that a person meant: whole, its unique beginning or end, or `latest`.
     pub fn find(&self, wanted: &str) -> Result<String, NoRun> {
         let ids = self.ids().map_err(|source| NoRun::Io { path: self.root.clone(), source })?;
-        let unknown = || NoRun::Unknown { id: wanted.to_owned(), root: self.root.clone() };
-        if wanted == "latest" {
-            return ids.into_iter().next_back().ok_or_else(unknown);
-        }
-        if ids.iter().any(|id| id == wanted) {
-            return Ok(wanted.to_owned());
-        }
-        let fits = |id: &String| !wanted.is_empty() && (id.starts_with(wanted) || id.ends_with(wanted));
-        let mut candidates: Vec<String> = ids.into_iter().filter(fits).collect();
-        match candidates.len() {
-            0 => Err(unknown()),
-            1 => Ok(candidates.remove(0)),
-            _ => Err(NoRun::Ambiguous { id: wanted.to_owned(), candidates }),
-        }
+        choose(ids, wanted, &self.root.display().to_string())
     }
 
     pub fn dir(&self, id: &str) -> PathBuf {
@@ -152,8 +173,13 @@ impl Runs {
 
     /// The bytes of a run's journal.
     pub fn bytes(&self, id: &str) -> io::Result<Vec<u8>> {
+        self.file(id, JOURNAL)
+    }
+
+    /// The bytes of a file of a run.
+    fn file(&self, id: &str, name: &str) -> io::Result<Vec<u8>> {
         real_dir(&self.dir(id))?;
-        read_file(&self.dir(id).join(JOURNAL))
+        read_file(&self.dir(id).join(name))
     }
 
     pub fn read(&self, id: &str) -> Result<Journal, Unsound> {
@@ -216,11 +242,29 @@ pub fn keep_signature(dir: &Path, signature: &str) -> io::Result<()> {
     fs::rename(fresh, dir.join(SIGNATURE))
 }
 
+/// The id that a person meant, among all.
+fn choose(ids: Vec<String>, wanted: &str, place: &str) -> Result<String, NoRun> {
+    let unknown = || NoRun::Unknown { id: wanted.to_owned(), place: place.to_owned() };
+    if wanted == "latest" {
+        return ids.into_iter().next_back().ok_or_else(unknown);
+    }
+    if ids.iter().any(|id| id == wanted) {
+        return Ok(wanted.to_owned());
+    }
+    let fits = |id: &String| !wanted.is_empty() && (id.starts_with(wanted) || id.ends_with(wanted));
+    let mut candidates: Vec<String> = ids.into_iter().filter(fits).collect();
+    match candidates.len() {
+        0 => Err(unknown()),
+        1 => Ok(candidates.remove(0)),
+        _ => Err(NoRun::Ambiguous { id: wanted.to_owned(), candidates }),
+    }
+}
+
 /// An answer that waits to be picked up.
 #[derive(Serialize, Deserialize)]
-struct Left {
-    question: Question,
-    answer: Answer,
+pub(crate) struct Left {
+    pub question: Question,
+    pub answer: Answer,
 }
 
 /// The answer to a question that another process left in a run's directory, taken away.
@@ -263,10 +307,10 @@ fn make_run(dir: &Path, runbook: &[u8], plan: Option<&[u8]>) -> io::Result<File>
     Ok(journal)
 }
 
-/// Sorts by time: `20261123-210405-9f3a`.
-fn new_id(now: Timestamp) -> io::Result<String> {
+/// The id of a new run. Ids sort by time: `20261123-210405-9f3a`.
+pub fn new_id(now: Timestamp) -> Result<String, Failure> {
     let mut tail = [0; 2];
-    getrandom::fill(&mut tail).map_err(|e| io::Error::other(e.to_string()))?;
+    getrandom::fill(&mut tail).map_err(|e| Failure::Defect(e.to_string()))?;
     let time = now.strftime("%Y%m%d-%H%M%S").to_string();
     Ok(format!("{time}-{}", hex::encode(tail)))
 }
@@ -346,8 +390,7 @@ impl FileClaims {
 impl Claims for FileClaims {
     fn claim(&self, deployment: &str, bucket: &str) -> Result<(), Failure> {
         let dir = self.runs.root.join(CLAIMS);
-        let name: String = deployment.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-        let path = dir.join(format!("{name}.{bucket}"));
+        let path = dir.join(claim_name(deployment, bucket));
         if self.lock().iter().any(|(held, _)| *held == path) {
             return Ok(());
         }
@@ -421,7 +464,8 @@ mod tests {
     fn a_new_run_has_its_runbook_and_a_locked_journal_and_only_its_owner_reads_it() {
         use std::os::unix::fs::PermissionsExt;
         let (_dir, runs) = made();
-        let run = runs.create(at("2026-11-23T21:04:05Z"), b"format: 1\n", Some(b"{}")).unwrap();
+        let id = new_id(at("2026-11-23T21:04:05Z")).unwrap();
+        let run = runs.create(&id, b"format: 1\n", Some(b"{}")).unwrap();
         assert!(run.id.starts_with("20261123-210405-") && run.id.len() == 20, "{}", run.id);
         assert_eq!(fs::read(run.dir.join(RUNBOOK)).unwrap(), b"format: 1\n");
         assert_eq!(fs::read(run.dir.join(PLAN)).unwrap(), b"{}");

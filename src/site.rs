@@ -4,6 +4,8 @@ pub mod changes;
 mod credentials;
 mod documents;
 mod error;
+pub mod folder;
+pub mod leave;
 pub mod listing;
 pub mod minio;
 pub mod net;
@@ -22,6 +24,7 @@ use tokio::time::{sleep, timeout};
 use self::{
     credentials::Keyring,
     error::Asked,
+    leave::{Leave, Sending},
     net::{Net, Reply, Silence},
     sign::Ask,
 };
@@ -108,6 +111,23 @@ impl Wire {
     /// The values to mask: access key, secret key and session token.
     pub fn secrets(&self) -> Vec<Secret> {
         self.keys.secrets()
+    }
+
+    /// From now on changes are sent only by this leave.
+    pub fn obey(&self, leave: &Arc<Leave>) {
+        self.net.obey(Arc::clone(leave));
+    }
+
+    /// Leave to send what changes something, as long as it is kept; asked for just before.
+    pub(crate) async fn leave_to_change(&self) -> Result<Option<Sending>, Failure> {
+        let Some(leave) = self.net.leave() else { return Ok(None) };
+        leave.ask(self.request_timeout()).await?;
+        Ok(Some(leave.sending()))
+    }
+
+    /// How long something may still arrive that another process of this run sent.
+    pub(crate) fn left_to_another(&self) -> Duration {
+        self.net.leave().map_or(Duration::ZERO, |leave| leave.left_to_another())
     }
 
     pub(crate) fn asked<'a>(&'a self, what: &'a str) -> Asked<'a> {

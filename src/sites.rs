@@ -13,7 +13,7 @@ use std::{
 use crate::{
     problem::{Problem, Span, did_you_mean, render},
     secret::Secret,
-    site::{SiteSpec, Value},
+    site::{SiteSpec, Value, folder::Address},
 };
 
 /// For how long a connection may take, unless `sites.yaml` says otherwise.
@@ -71,6 +71,7 @@ struct SitesFile {
     path: PathBuf,
     text: String,
     sites: Vec<file::Listed>,
+    lease: Option<Address>,
     warnings: Vec<Problem>,
 }
 
@@ -91,6 +92,11 @@ impl<'a> Sites<'a> {
     /// The `sites.yaml` that was read, if there is one.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_ref().map(|file| file.path.as_path())
+    }
+
+    /// Where leases are, if `sites.yaml` says so.
+    pub fn lease(&self) -> Option<&Address> {
+        self.file.as_ref()?.lease.as_ref()
     }
 
     /// What is worth saying about `sites.yaml` and refuses nothing.
@@ -160,7 +166,9 @@ impl SitesFile {
         let read = file::read(bytes, path.parent().unwrap_or(Path::new("")), world_readable(path));
         let refused = |problems| Refused { file: Some(path.to_owned()), text: read.text.clone(), problems };
         match read.sites {
-            Ok((sites, warnings)) => Ok(Self { path: path.to_owned(), text: read.text, sites, warnings }),
+            Ok((sites, warnings)) => {
+                Ok(Self { path: path.to_owned(), text: read.text, sites, lease: read.lease, warnings })
+            }
             Err(problems) => Err(refused(problems)),
         }
     }

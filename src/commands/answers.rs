@@ -1,6 +1,6 @@
 //! Where answers come from while a run lives: flags, the person at the terminal, and `firedrill approve`.
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::future::BoxFuture;
 
@@ -8,7 +8,7 @@ use super::terminal;
 use crate::{
     engine::Answers,
     event::{Answer, How, Question},
-    runs::take_answer,
+    runs::Place,
 };
 
 pub(super) struct Given {
@@ -18,8 +18,8 @@ pub(super) struct Given {
     pub steps: BTreeSet<String>,
     pub user: String,
     pub person: bool,
-    /// The run's directory, where `approve` leaves answers.
-    pub dir: PathBuf,
+    /// The run, to which `approve` leaves answers.
+    pub run: Option<(Place, String)>,
 }
 
 impl Answers for Given {
@@ -29,7 +29,7 @@ impl Answers for Given {
             if may && (self.all || self.steps.contains(step)) {
                 return Some(Answer { yes: true, by: self.user.clone(), how: How::Flag, comment: None });
             }
-            if let Some(answer) = take_answer(&self.dir, step, question) {
+            if let Some(answer) = self.left(step, question) {
                 return Some(answer);
             }
             if !(self.person && may) {
@@ -44,6 +44,11 @@ impl Answers for Given {
 }
 
 impl Given {
+    fn left(&self, step: &str, question: &Question) -> Option<Answer> {
+        let (place, run) = self.run.as_ref()?;
+        place.take_answer(run, step, question)
+    }
+
     async fn at_the_terminal(&self, question: &Question) -> Option<Answer> {
         let answer = |yes| Answer { yes, by: self.user.clone(), how: How::Terminal, comment: None };
         loop {
@@ -64,7 +69,7 @@ impl Given {
     async fn left_by_approve(&self, step: &str, question: &Question) -> Answer {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            if let Some(answer) = take_answer(&self.dir, step, question) {
+            if let Some(answer) = self.left(step, question) {
                 return answer;
             }
         }

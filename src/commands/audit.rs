@@ -7,13 +7,13 @@ use serde_json::json;
 use super::{Refusal, bind, keep, look::verdict_word, print, print_json, terminal};
 use crate::{
     audit::{self, Audited, Named},
-    cli::{Lookup, Store},
-    digest::digest_of,
+    cli::{EvidencePlace, Lookup},
+    digest::{digest, digest_of},
     evidence::Evidence,
     human::{bytes, plural},
     journal::{JOURNAL, Journal, not_followed, read_file},
     mask::Masker,
-    runs::{RUNBOOK, Runs, SIGNATURE},
+    runs::{PLAN, Place, RUNBOOK, Runs, SIGNATURE},
     secret::private,
     signature::{self, Signer, Who},
     site::s3::objects::Object,
@@ -30,17 +30,14 @@ pub(super) struct Demands {
 /// Where a record lies.
 enum Record {
     /// A journal, and the directory with the files beside it, if it is that of a run.
-    Here {
-        journal: PathBuf,
-        dir: Option<PathBuf>,
-    },
-    There {
-        evidence: Evidence,
-        run: String,
-    },
+    Here { journal: PathBuf, dir: Option<PathBuf> },
+    /// That of a run which is kept on a site.
+    Shared { runs: Place, id: String },
+    /// A copy that was stored as evidence.
+    There { evidence: Evidence, run: String },
 }
 
-pub(super) async fn verify(runs: &Runs, wanted: &str, demands: &Demands, json: bool) -> Result<Exit, Refusal> {
+pub(super) async fn verify(runs: &Place, wanted: &str, demands: &Demands, json: bool) -> Result<Exit, Refusal> {
     let record = Record::find(runs, wanted, &demands.lookup)?;
     let name = record.name();
     let unsound = |what: String| Refusal::new(Exit::Journal, format!("{name} does not verify: {what}"));
@@ -105,16 +102,19 @@ fn torn(torn_bytes: u64) -> String {
 }
 
 impl Record {
-    fn find(runs: &Runs, wanted: &str, lookup: &Lookup) -> Result<Self, Refusal> {
+    fn find(runs: &Place, wanted: &str, lookup: &Lookup) -> Result<Self, Refusal> {
         if let Some(place) = wanted.strip_prefix("site:") {
             let form = || Refusal::refused(format!("`{wanted}`: write site:ALIAS/BUCKET/PREFIX/RUN"));
             let (store, run) = place.trim_end_matches('/').rsplit_once('/').ok_or_else(form)?;
-            let store: Store = store.parse().map_err(|_| form())?;
+            let store: EvidencePlace = store.parse().map_err(|_| form())?;
             let evidence = keep::place(&store, lookup, Path::new("."))?;
             return Ok(Self::There { evidence, run: run.to_owned() });
         }
         match runs.find(wanted) {
-            Ok(id) => Ok(Self::Here { journal: runs.dir(&id).join(JOURNAL), dir: Some(runs.dir(&id)) }),
+            Ok(id) => Ok(match runs {
+                Place::Folder(runs) => Self::Here { journal: runs.dir(&id).join(JOURNAL), dir: Some(runs.dir(&id)) },
+                Place::Site(_) => Self::Shared { runs: runs.clone(), id },
+            }),
             Err(no) => {
                 let path = PathBuf::from(wanted);
                 let journal = if path.is_dir() { path.join(JOURNAL) } else { path };
@@ -130,6 +130,7 @@ impl Record {
     fn name(&self) -> String {
         match self {
             Self::Here { journal, .. } => journal.display().to_string(),
+            Self::Shared { runs, id } => runs.name(id, JOURNAL),
             Self::There { evidence, run } => evidence.place(run),
         }
     }
@@ -137,21 +138,22 @@ impl Record {
     fn has_files(&self) -> bool {
         match self {
             Self::Here { dir, .. } => dir.is_some(),
-            Self::There { .. } => true,
+            Self::Shared { .. } | Self::There { .. } => true,
         }
     }
 
     async fn journal(&self) -> Result<Vec<u8>, Refusal> {
+        let unsound = |e: std::io::Error| {
+            Refusal::new(Exit::Journal, format!("{} does not verify: cannot be read: {e}", self.name()))
+        };
         match self {
             Self::Here { journal, dir } => {
-                let unsound = |e: std::io::Error| {
-                    Refusal::new(Exit::Journal, format!("{} does not verify: cannot be read: {e}", self.name()))
-                };
                 if let Some(dir) = dir {
                     crate::runs::real_dir(dir).map_err(unsound)?;
                 }
                 read_file(journal).map_err(unsound)
             }
+            Self::Shared { runs, id } => Ok(runs.bytes(id).map_err(unsound)?.0),
             Self::There { evidence, run } => {
                 let found = evidence.read(run, JOURNAL).await.map_err(|e| masked(evidence, e))?;
                 found.ok_or_else(|| Refusal::refused(format!("there is no journal at {}", self.name())))
@@ -162,6 +164,8 @@ impl Record {
     async fn signature(&self) -> Result<Option<Vec<u8>>, Refusal> {
         match self {
             Self::Here { journal, .. } => Ok(read_file(&journal.with_file_name(SIGNATURE)).ok()),
+            // Nothing signs one.
+            Self::Shared { .. } => Ok(None),
             Self::There { evidence, run } => evidence.read(run, SIGNATURE).await.map_err(|e| masked(evidence, e)),
         }
     }
@@ -177,6 +181,16 @@ impl Record {
                     let opened = private().read(true).open(&path).map_err(|e| not_followed(&path, e));
                     let held = opened.and_then(digest_of).map_err(|e| format!("{}: {e}", file.name));
                     if let Err(why) = held.and_then(|(_, sha256)| file.is(&sha256)) {
+                        return Ok(Err(why));
+                    }
+                }
+            }
+            Self::Shared { runs, id } => {
+                for file in files {
+                    let artifact = ![RUNBOOK, PLAN].contains(&file.name.as_str());
+                    let content = runs.file(id, &file.name, artifact.then_some(&file.sha256));
+                    let held = content.map_err(|e| format!("{}: {e}", file.name));
+                    if let Err(why) = held.and_then(|content| file.is(&digest(&content))) {
                         return Ok(Err(why));
                     }
                 }
@@ -221,7 +235,7 @@ pub(super) async fn sign(runs: &Runs, wanted: &str, key: &Path, json: bool) -> R
 pub(super) async fn store(
     runs: &Runs,
     wanted: &str,
-    given: Option<Store>,
+    given: Option<EvidencePlace>,
     lookup: &Lookup,
     json: bool,
 ) -> Result<Exit, Refusal> {

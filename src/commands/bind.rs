@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use serde_json::{Map, Value};
@@ -17,7 +18,7 @@ use crate::{
     problem,
     runbook::{self, Runbook},
     secret::Secret,
-    site::{Site, Wire},
+    site::{Site, Wire, leave::Leave},
     sites::{self, Sites},
     steps, tree,
     types::Role,
@@ -37,6 +38,14 @@ pub(super) struct Bound {
     pub sandbox: Option<String>,
     /// Where further aliases are looked up.
     pub lookup: Lookup,
+}
+
+impl Bound {
+    /// Changes are sent only by this leave; the longest time that a request may take.
+    pub(super) fn obey(&self, leave: &Arc<Leave>) -> Duration {
+        self.wires.values().for_each(|wire| wire.obey(leave));
+        self.wires.values().map(|wire| wire.request_timeout()).max().unwrap_or_default()
+    }
 }
 
 pub(super) async fn bind(loaded: &Loaded, bind: &Bind) -> Result<Bound, Refusal> {
@@ -72,7 +81,7 @@ pub(super) async fn bound(
 }
 
 /// The checks that are waived, each with its reason.
-fn accepted(runbook: &Runbook, given: &[(String, String)]) -> Result<BTreeMap<String, String>, Refusal> {
+pub(super) fn accepted(runbook: &Runbook, given: &[(String, String)]) -> Result<BTreeMap<String, String>, Refusal> {
     let known = waivable(runbook);
     let mut wrong = Vec::new();
     for (id, reason) in given {
@@ -151,18 +160,24 @@ pub(super) fn wires(aliases: &BTreeMap<Role, String>, lookup: &Lookup, beside: &
     }
 }
 
+/// The sites that can be looked up; what is worth saying about their file is said.
 pub(super) fn open_sites(lookup: &Lookup, beside: &Path) -> Result<Sites<'static>, Refusal> {
+    let sites = known_sites(lookup, beside)?;
+    if let Some(warnings) = sites.warnings() {
+        tracing::warn!("{warnings}");
+    }
+    Ok(sites)
+}
+
+/// The same, for what is looked up besides.
+pub(super) fn known_sites(lookup: &Lookup, beside: &Path) -> Result<Sites<'static>, Refusal> {
     let options = sites::Options {
         file: lookup.sites.clone(),
         beside: beside.to_owned(),
         allow_insecure: lookup.allow_insecure,
         env: &terminal::env,
     };
-    let sites = Sites::load(options).map_err(|e| Refusal::refused(e.to_string()))?;
-    if let Some(warnings) = sites.warnings() {
-        tracing::warn!("{warnings}");
-    }
-    Ok(sites)
+    Sites::load(options).map_err(|e| Refusal::refused(e.to_string()))
 }
 
 /// Asks every site who it is. One that does not answer is recorded as unreachable: the steps say what that means.

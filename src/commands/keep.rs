@@ -8,13 +8,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Refusal, bind, print, run::runs_flag, terminal};
 use crate::{
     audit::Audited,
-    cli::{Keep, Lookup, Store},
+    cli::{EvidencePlace, Keep, Lookup},
     event::SiteRecord,
     evidence::{self, Evidence},
     failure::{Class, Failure},
     human::plural,
     mask::Masker,
-    runs::{OpenRun, PLAN, RUNBOOK, Runs, SIGNATURE, keep_signature},
+    runs::{Opened, PLAN, Place, RUNBOOK, SIGNATURE, keep_signature},
     signature::{Signed, Signer},
     site::{Wire, s3::objects::Object},
     types::{BucketName, Role},
@@ -39,8 +39,17 @@ pub(super) struct Kept {
 impl Keeper {
     /// Tries key and place, so that a slip shows before anything runs. A third site that does not answer stops nothing:
     /// it may answer when the run ends.
-    pub(super) async fn new(keep: &Keep, bound: &mut bind::Bound, beside: &Path) -> Result<Self, Refusal> {
+    pub(super) async fn new(
+        runs: &Place,
+        keep: &Keep,
+        bound: &mut bind::Bound,
+        beside: &Path,
+    ) -> Result<Self, Refusal> {
         let mut keeper = Self::default();
+        let asked = [("--sign-key", keep.sign_key.is_some()), ("--evidence", keep.evidence.is_some())];
+        if let (Place::Site(_), Some((flag, _))) = (runs, asked.iter().find(|(_, asked)| *asked)) {
+            return Err(in_no_directory(flag));
+        }
         if let Some(key) = &keep.sign_key {
             let signer = Signer::new(key, terminal::env);
             signer.test().await.map_err(|why| Refusal::refused(format!("`--sign-key`: {why}")))?;
@@ -57,20 +66,24 @@ impl Keeper {
     }
 
     /// Stores what there is before the first line, which shows that more can be stored at the end.
-    pub(super) async fn begin(&self, open: &OpenRun, masker: &Masker) -> Result<(), Refusal> {
-        let Some(evidence) = &self.evidence else { return Ok(()) };
+    pub(super) async fn begin(&self, open: &Opened, masker: &Masker) -> Result<(), Refusal> {
+        let (Some(evidence), Some(dir)) = (&self.evidence, open.dir()) else { return Ok(()) };
         let names: Vec<String> =
-            [RUNBOOK, PLAN].into_iter().filter(|name| open.dir.join(name).exists()).map(str::to_owned).collect();
-        match evidence.store(&open.id, &open.dir, &names).await {
+            [RUNBOOK, PLAN].into_iter().filter(|name| dir.join(name).exists()).map(str::to_owned).collect();
+        match evidence.store(&open.id, dir, &names).await {
             Ok(_) => Ok(()),
             Err(failure) => refused_or_later(&failure, masker),
         }
     }
 
     /// Signs and stores the record as it stands. A signal ends that too: the record is on this machine in any case.
-    pub(super) async fn end(&self, runs: &Runs, audited: &Audited, masker: &Masker) -> Kept {
+    pub(super) async fn end(&self, runs: &Place, audited: &Audited, masker: &Masker) -> Kept {
         let run = audited.state.started.run.clone();
-        let dir = runs.dir(&run);
+        let dir = match runs {
+            Place::Folder(folder) => folder.dir(&run),
+            // Refused when the keeper was made.
+            Place::Site(_) => return Kept { run, runs_flag: runs_flag(runs), signed: None, stored: None },
+        };
         let head = &audited.journal.head;
         let signed = match &self.signer {
             Some(signer) => Some(stoppable(sign(signer, &dir, head)).await),
@@ -90,6 +103,14 @@ impl Keeper {
         kept.warn();
         kept
     }
+}
+
+/// What is read from files is not done for runs that have none.
+pub(super) fn in_no_directory(what: &str) -> Refusal {
+    Refusal::refused(format!(
+        "`{what}` is for runs in a directory, and `--runs` names a site: leave it out (or its variable), and note the head \
+         that the run prints, for `audit verify --head`; or keep the runs in a directory, with `--lease`"
+    ))
 }
 
 /// Signs the head, and puts the signature beside the journal.
@@ -120,7 +141,7 @@ async fn stoppable<T>(work: impl Future<Output = Result<T, String>>) -> Result<T
 }
 
 /// Where records lie, by the name that a person gives the place; nothing is sent yet.
-pub(super) fn place(store: &Store, lookup: &Lookup, beside: &Path) -> Result<Evidence, Refusal> {
+pub(super) fn place(store: &EvidencePlace, lookup: &Lookup, beside: &Path) -> Result<Evidence, Refusal> {
     let bad = |why: String| Refusal::refused(format!("`{store}` cannot be used: {why}"));
     let bucket = BucketName::try_from(store.bucket.clone()).map_err(bad)?;
     let spec = bind::open_sites(lookup, beside)?.lookup(&store.alias).map_err(|e| Refusal::refused(e.to_string()))?;
@@ -130,7 +151,7 @@ pub(super) fn place(store: &Store, lookup: &Lookup, beside: &Path) -> Result<Evi
 
 /// Refuses a place on one of the sites that the run is about, and one that cannot be used.
 pub(super) async fn third(
-    store: &Store,
+    store: &EvidencePlace,
     evidence: &Evidence,
     sites: &BTreeMap<String, SiteRecord>,
     masker: &Masker,

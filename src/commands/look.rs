@@ -16,7 +16,7 @@ use crate::{
     problem,
     replay::RunState,
     report::{self, console::Console},
-    runs::Runs,
+    runs::Place,
     schema, steps,
     verdict::{self, Exit},
 };
@@ -68,9 +68,8 @@ pub(super) fn check(files: &[PathBuf], json: bool) -> Result<Exit, Refusal> {
     Ok(exit)
 }
 
-pub(super) fn runs(runs: &Runs, json: bool) -> Result<Exit, Refusal> {
-    let root = runs.root().display();
-    let ids = runs.ids().map_err(|e| Refusal::new(Exit::Journal, format!("{root}: {e}")))?;
+pub(super) fn runs(runs: &Place, json: bool) -> Result<Exit, Refusal> {
+    let ids = runs.ids()?;
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     table.set_header(["run", "runbook", "verdict", "took", "sites"]);
@@ -96,7 +95,7 @@ pub(super) fn runs(runs: &Runs, json: bool) -> Result<Exit, Refusal> {
     if json {
         print_json(&rows);
     } else if ids.is_empty() {
-        print(&format!("no runs in {root}"));
+        print(&format!("no runs in {runs}"));
     } else {
         print(&table.trim_fmt());
     }
@@ -115,10 +114,10 @@ pub(super) fn verdict_word(state: &RunState) -> String {
     }
 }
 
-pub(super) fn show(runs: &Runs, wanted: &str, json: bool) -> Result<Exit, Refusal> {
+pub(super) fn show(runs: &Place, wanted: &str, json: bool) -> Result<Exit, Refusal> {
     let id = runs.find(wanted)?;
     let Audited { journal, state } = resume::read(runs, &id)?;
-    let path = runs.dir(&id).join(JOURNAL).display().to_string();
+    let path = runs.name(&id, JOURNAL);
     if json {
         print_json(&report::facts::Report::new(&journal.lines, &state, &path, &journal.head));
         return Ok(Exit::Held);

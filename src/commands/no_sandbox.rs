@@ -3,12 +3,12 @@
 use super::{Refusal, load::Loaded};
 use crate::{
     cli::{Bind, Go, Test},
-    runs::Runs,
+    runs::{Place, Runs},
     verdict::Exit,
 };
 
 #[expect(clippy::unused_async, reason = "the same signature as with the sandbox")]
-pub(super) async fn run(_: &Runs, _: Loaded, _: &Bind, _: &Go, _: &str, _: bool) -> Result<Exit, Refusal> {
+pub(super) async fn run(_: &Place, _: Loaded, _: &Bind, _: &Go, _: &str, _: bool) -> Result<Exit, Refusal> {
     Err(missing())
 }
 

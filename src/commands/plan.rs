@@ -46,7 +46,7 @@ pub(super) async fn plan(
         Event::RunStarted(Box::new(first)),
     )
     .map_err(|f| bind::broken(&f, &bound.masker))?;
-    let given = Given { all: false, steps: BTreeSet::new(), user, person: false, dir: std::path::PathBuf::new() };
+    let given = Given { all: false, steps: BTreeSet::new(), user, person: false, run: None };
     let setup = Setup {
         runbook: loaded.runbook,
         kinds: steps::ALL,

@@ -8,14 +8,14 @@ use crate::{
     cli::ReportForm,
     journal::JOURNAL,
     report::{document, facts::Report, junit, summary},
-    runs::Runs,
+    runs::Place,
     verdict::Exit,
 };
 
-pub(super) fn report(runs: &Runs, wanted: &str, form: ReportForm, out: Option<&Path>) -> Result<Exit, Refusal> {
+pub(super) fn report(runs: &Place, wanted: &str, form: ReportForm, out: Option<&Path>) -> Result<Exit, Refusal> {
     let id = runs.find(wanted)?;
     let Audited { journal, state } = resume::read(runs, &id)?;
-    let path = runs.dir(&id).join(JOURNAL).display().to_string();
+    let path = runs.name(&id, JOURNAL);
     let report = Report::new(&journal.lines, &state, &path, &journal.head);
     let next = summary::next(&state, report.verdict, &runs_flag(runs));
     let unwritable = |e: minijinja::Error| Refusal::new(Exit::Defect, format!("the report cannot be written: {e:#}"));

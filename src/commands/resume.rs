@@ -1,10 +1,6 @@
 //! `resume` and `approve`: goes on with a run from its journal.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     Refusal, bind, edited,
@@ -12,19 +8,24 @@ use super::{
     load, print,
     run::{UnderWay, answers, claim_early, observers, tool},
     terminal,
+    third::{self, Third},
 };
 use crate::{
     audit::{self, Audited},
+    change::GRACE,
     cli::{Again, Keep, Lookup},
     clock::Clock,
     digest::digest,
     engine::plan::Frozen,
-    event::{Answer, Durable, Effect, Event, How, SiteRecord, StepVerdict},
-    journal::{self, FileRecorder, Journal, read_file},
+    event::{Answer, Durable, Effect, Event, How, Observer, SiteRecord, StepVerdict},
+    journal::Journal,
+    lease::{Holder, Same},
     log::Log,
     replay::{Phase, RunState, StepPhase},
     report::console::Console,
-    runs::{FileClaims, NoRun, OpenRun, PLAN, RUNBOOK, Runs},
+    runs::{NoRun, Opened, PLAN, Place, RUNBOOK},
+    site::leave::Leave,
+    store::Store,
     types::Role,
     verdict::Exit,
 };
@@ -39,20 +40,37 @@ pub(super) struct Otherwise {
 }
 
 pub(super) async fn resume(
-    runs: &Runs,
+    runs: &Place,
     wanted: &str,
     again: &Again,
-    otherwise: &Otherwise,
+    otherwise: Otherwise,
     json: bool,
 ) -> Result<Exit, Refusal> {
     let id = runs.find(wanted)?;
-    go_on(runs, runs.open(&id)?, again, otherwise, None, json).await
+    let leave = Arc::new(Leave::default());
+    let open = open(runs, &id, &leave, standing(again))?;
+    go_on(runs, open, leave, again, otherwise, None, json).await
+}
+
+pub(super) fn open(runs: &Place, id: &str, leave: &Arc<Leave>, same: Same) -> Result<Opened, NoRun> {
+    runs.open(id, &holder(id), leave, same)
+}
+
+/// Whether a process that was heard of a moment ago is overtaken.
+fn standing(again: &Again) -> Same {
+    if again.take_over { Same::IsOvertaken } else { Same::MayLive }
+}
+
+/// This process, at work on a run.
+fn holder(id: &str) -> Holder {
+    let (user, host) = terminal::who_and_where();
+    Holder { run: id.to_owned(), user, host }
 }
 
 /// Answers a question. A live run picks the answer up; a dead one goes on in this process. The same answer once more
 /// is no error, another one is.
 pub(super) async fn approve(
-    runs: &Runs,
+    runs: &Place,
     wanted: &str,
     step: Option<&str>,
     yes: bool,
@@ -76,22 +94,25 @@ pub(super) async fn approve(
         )));
     }
     let answer = Answer { yes, by: user, how: How::Approve, comment };
-    match runs.open(&id) {
-        Ok(open) => go_on(runs, open, again, &Otherwise::default(), Some((step, key, answer)), json).await,
-        Err(NoRun::Live(_)) => {
-            let left = runs.leave_answer(&id, &step, question, &answer);
-            let left =
-                left.map_err(|e| Refusal::new(Exit::Journal, format!("the answer cannot be left for the run: {e}")))?;
-            match left {
-                None => {
-                    let yes = word(yes);
-                    print(&format!("answered {yes} to `{step}`; run {id}, which is at work, goes on by itself"));
-                    Ok(Exit::Held)
-                }
-                Some(first) => same(&step, &first, yes),
-            }
+    let leave = Arc::new(Leave::default());
+    let elsewhere = "at work a moment ago, goes on by itself, or with `firedrill resume` should its process be gone";
+    let goes_on = match open(runs, &id, &leave, standing(again)) {
+        Ok(open) => {
+            let answer = Some((step, key, answer));
+            return go_on(runs, open, leave, again, Otherwise::default(), answer, json).await;
         }
-        Err(other) => Err(other.into()),
+        Err(NoRun::Live(_)) => "which is at work, goes on by itself",
+        Err(NoRun::Elsewhere(_)) => elsewhere,
+        Err(other) => return Err(other.into()),
+    };
+    let left = runs.leave_answer(&id, &step, question, &answer);
+    let left = left.map_err(|e| Refusal::new(Exit::Journal, format!("the answer cannot be left for the run: {e}")))?;
+    match left {
+        None => {
+            print(&format!("answered {} to `{step}`; run {id}, {goes_on}", word(yes)));
+            Ok(Exit::Held)
+        }
+        Some(first) => same(&step, &first, yes),
     }
 }
 
@@ -137,23 +158,30 @@ fn open_question(state: &RunState, step: Option<&str>) -> Result<Option<(String,
 }
 
 /// A run's journal, verified and folded.
-pub(super) fn read(runs: &Runs, id: &str) -> Result<Audited, Refusal> {
+pub(super) fn read(runs: &Place, id: &str) -> Result<Audited, Refusal> {
+    Ok(read_on(runs, id)?.0)
+}
+
+/// The same, and the number of its next batch.
+fn read_on(runs: &Place, id: &str) -> Result<(Audited, u64), Refusal> {
     let unsound =
         |what: String| Refusal::new(Exit::Journal, format!("the journal of run {id} does not verify: {what}"));
-    let bytes = runs.bytes(id).map_err(|e| unsound(format!("cannot be read: {e}")))?;
-    audit::journal(&bytes, None).map_err(unsound)
+    let (bytes, next) = runs.bytes(id).map_err(|e| unsound(format!("cannot be read: {e}")))?;
+    Ok((audit::journal(&bytes, None).map_err(unsound)?, next))
 }
 
 async fn go_on(
-    runs: &Runs,
-    open: OpenRun,
+    runs: &Place,
+    open: Opened,
+    leave: Arc<Leave>,
     again: &Again,
-    otherwise: &Otherwise,
+    otherwise: Otherwise,
     answer: Option<(String, String, Answer)>,
     json: bool,
 ) -> Result<Exit, Refusal> {
-    // Read under the lock: nobody else can write any more.
-    let Audited { journal, state } = read(runs, &open.id)?;
+    // Read under the lock: nobody else can write any more. Of a shared run somebody might, and then what is written
+    // next here finds its place taken.
+    let (Audited { journal, state }, next) = read_on(runs, &open.id)?;
     if let Phase::Ended(crate::event::Verdict::Held | crate::event::Verdict::Late) = state.phase {
         return Err(Refusal::refused(format!("run {} has ended, and holds: there is nothing to go on with", open.id)));
     }
@@ -164,7 +192,7 @@ async fn go_on(
             open.id
         )));
     }
-    let saved = saved(&open.dir, &state)?;
+    let saved = saved(runs, &state)?;
     let loaded = match &otherwise.edited {
         None => load::text(&saved.name, &saved.text, ".".into())?,
         Some(file) => edited::load(file, &saved.text, &state)?,
@@ -172,45 +200,87 @@ async fn go_on(
     if let Some(from) = &otherwise.from {
         may_begin_from(from, &loaded, &state)?;
     }
-    let frozen = plan(&open.dir, &state)?;
+    let frozen = plan(runs, &open.id, &state)?;
     let mut bound = bind_again(&loaded, &journal, &state, again).await?;
-    let keeper = Box::pin(Keeper::new(&keep(&again.keep, &state)?, &mut bound, &loaded.beside)).await?;
-    let (user, host) = terminal::who_and_where();
+    let keeper = Box::pin(Keeper::new(runs, &keep(&again.keep, &state)?, &mut bound, &loaded.beside)).await?;
+    let (user, _) = terminal::who_and_where();
     let given = answers(&loaded.runbook, again.confirm_target.as_deref(), &again.yes, &bound.sites, &user)?;
-    let claims = Arc::new(FileClaims::new(runs, &open.id));
-    claim_early(&loaded.runbook, &bound, &*claims).map_err(|f| bind::broken(&f, &bound.masker))?;
-    let clock = Clock::Wall;
-    let OpenRun { dir, journal: file, .. } = open;
-    let recorder = FileRecorder::append(dir.clone(), file, &journal, clock, bound.masker.clone())
-        .map_err(|e| Refusal::new(Exit::Journal, format!("{}: {e}", dir.join(journal::JOURNAL).display())))?;
+    let lease = lease_again(&loaded, &state, again, &bound)?;
     let console = Arc::new(Console::stdout());
     if !json {
         console.begin(&state);
     }
-    let log = Log::go_on(Arc::new(recorder), observers(&console, json), state);
+    let stopped = Stopped { journal, next, state, loaded, otherwise, frozen, bound, keeper, given, lease };
+    let under_way = take_up(runs, open, leave, stopped, observers(&console, json))?;
+    if let Some((step, key, answer)) = answer {
+        let answered = under_way.log.record(&step, Event::Answered { key, answer }, Durable::Yes);
+        answered.map_err(|failure| bind::broken(&failure, &under_way.bound.masker))?;
+    }
+    under_way.drive(json).await
+}
+
+/// A run as it was left, bound again.
+pub(super) struct Stopped {
+    pub journal: Journal,
+    /// The number of the next batch.
+    pub next: u64,
+    pub state: RunState,
+    pub loaded: load::Loaded,
+    pub otherwise: Otherwise,
+    pub frozen: Option<Frozen>,
+    pub bound: bind::Bound,
+    pub keeper: Keeper,
+    pub given: super::answers::Given,
+    pub lease: Option<Arc<Store>>,
+}
+
+/// Takes a run up: claims its buckets again, and says on the record that this process goes on with it.
+pub(super) fn take_up(
+    runs: &Place,
+    open: Opened,
+    leave: Arc<Leave>,
+    stopped: Stopped,
+    observers: Vec<Arc<dyn Observer>>,
+) -> Result<UnderWay, Refusal> {
+    let Stopped { journal, next, state, loaded, otherwise, frozen, mut bound, keeper, given, lease } = stopped;
+    let holder = holder(&open.id);
+    let third = Third { runs, lease, leave: Arc::clone(&leave) };
+    third.apart_from(&bound.sites)?;
+    bound.masker = bound.masker.and(third.secrets());
+    let patience = bound.obey(&leave);
+    open.reckon_with(patience)?;
+    if let Place::Site(_) = runs {
+        // The intents' times are by another host's clock, perhaps.
+        leave.after_another(Duration::ZERO, patience + GRACE);
+    }
+    let claims = Arc::new(runs.claims(&holder, third.leases(&holder, patience)));
+    claim_early(&loaded.runbook, &bound, &*claims).map_err(|f| bind::broken(&f, &bound.masker))?;
+    let clock = Clock::Wall;
     let failed = |failure| bind::broken(&failure, &bound.masker);
+    let id = open.id.clone();
+    let (recorder, lease) =
+        open.recorder(runs, Some((&journal, next)), &leave, clock, bound.masker.clone()).map_err(failed)?;
+    let log = Log::go_on(recorder, observers, state);
+    let Holder { user, host, .. } = holder;
     let edited = match &otherwise.edited {
         None => None,
         Some(_) => Some(Box::new(edited::keep(&loaded, &log).map_err(failed)?)),
     };
-    let (sites, from) = (bound.sites.clone(), otherwise.from.clone());
+    let (sites, from) = (bound.sites.clone(), otherwise.from);
     let resumed = Event::RunResumed { tool: tool(), user, host, sites, from, edited };
     log.record("", resumed, Durable::Yes).map_err(failed)?;
-    if let Some((step, key, answer)) = answer {
-        log.record(&step, Event::Answered { key, answer }, Durable::Yes).map_err(failed)?;
-    }
-    let under_way = UnderWay {
+    Ok(UnderWay {
         runs: runs.clone(),
         runbook: loaded.runbook,
         bound,
         log: Arc::new(log),
         claims,
-        answers: Arc::new(super::answers::Given { dir, ..given }),
+        leave,
+        lease,
+        answers: Arc::new(super::answers::Given { run: Some((runs.clone(), id)), ..given }),
         frozen,
         keeper,
-        json,
-    };
-    under_way.drive().await
+    })
 }
 
 /// The runbook that the run goes on with.
@@ -220,13 +290,14 @@ struct Saved {
 }
 
 /// The runbook beside the journal, which must be the one that the journal names.
-fn saved(dir: &Path, state: &RunState) -> Result<Saved, Refusal> {
-    let (file, wanted) = match &state.edited {
-        None => (RUNBOOK, &state.started.runbook_sha256),
-        Some(edited) => (edited.file.as_str(), &edited.sha256),
+fn saved(runs: &Place, state: &RunState) -> Result<Saved, Refusal> {
+    let run = &state.started.run;
+    let (file, wanted, sha256) = match &state.edited {
+        None => (RUNBOOK, &state.started.runbook_sha256, None),
+        Some(edited) => (edited.file.as_str(), &edited.sha256, Some(edited.sha256.as_str())),
     };
-    let name = dir.join(file).display().to_string();
-    let text = read_file(&dir.join(file)).map_err(|e| Refusal::new(Exit::Journal, format!("{name}: {e}")))?;
+    let name = runs.name(run, file);
+    let text = runs.file(run, file, sha256).map_err(|e| Refusal::new(Exit::Journal, format!("{name}: {e}")))?;
     if digest(&text) != *wanted {
         return Err(Refusal::refused(format!(
             "{name} was edited since the run began: it is evidence, and is not run. Put it back as it was; an edited \
@@ -273,11 +344,10 @@ fn may_begin_from(from: &str, loaded: &load::Loaded, state: &RunState) -> Result
 }
 
 /// The plan that the run must keep to, as it was when the run began.
-fn plan(dir: &Path, state: &RunState) -> Result<Option<Frozen>, Refusal> {
+fn plan(runs: &Place, id: &str, state: &RunState) -> Result<Option<Frozen>, Refusal> {
     let Some(wanted) = &state.started.plan_sha256 else { return Ok(None) };
-    let path = dir.join(PLAN);
-    let unsound = |what: String| Refusal::new(Exit::Journal, format!("{}: {what}", path.display()));
-    let text = read_file(&path).map_err(|e| unsound(e.to_string()))?;
+    let unsound = |what: String| Refusal::new(Exit::Journal, format!("{}: {what}", runs.name(id, PLAN)));
+    let text = runs.file(id, PLAN, None).map_err(unsound)?;
     if digest(&text) != *wanted {
         return Err(unsound("is not the plan that the run began with".into()));
     }
@@ -292,6 +362,18 @@ fn keep(given: &Keep, state: &RunState) -> Result<Keep, Refusal> {
         (None, None) => None,
     };
     Ok(Keep { evidence, sign_key: given.sign_key.clone() })
+}
+
+/// The place of the leases: the run's own, unless another one is named now.
+fn lease_again(
+    loaded: &load::Loaded,
+    state: &RunState,
+    again: &Again,
+    bound: &bind::Bound,
+) -> Result<Option<Arc<Store>>, Refusal> {
+    let Some(named) = again.lease.lease.as_ref().or(state.started.lease.as_ref()) else { return Ok(None) };
+    let lookup = Lookup { sites: bound.sites_file.clone(), ..again.lookup.clone() };
+    third::lease(Some(named), &lookup, &loaded.beside)
 }
 
 /// The same sites as before, and the journal's inputs; those that were masked must be given again.
@@ -345,7 +427,10 @@ async fn bind_again(
     })
 }
 
-fn same_deployments(before: &BTreeMap<String, SiteRecord>, now: &BTreeMap<String, SiteRecord>) -> Result<(), Refusal> {
+pub(super) fn same_deployments(
+    before: &BTreeMap<String, SiteRecord>,
+    now: &BTreeMap<String, SiteRecord>,
+) -> Result<(), Refusal> {
     for (role, was) in before {
         let is = now.get(role).and_then(|site| site.deployment_id.as_ref());
         if let (Some(was_id), Some(is_id)) = (&was.deployment_id, is)

@@ -1,6 +1,11 @@
 //! `run`, `recover` and `verify`: begins a run and drives it.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::ErrorKind,
+    path::Path,
+    sync::Arc,
+};
 
 use super::{
     Refusal,
@@ -9,35 +14,40 @@ use super::{
     keep::Keeper,
     load::Loaded,
     print, print_json, terminal,
+    third::{self, Third},
 };
 use crate::{
     audit::Audited,
-    cli::{Bind, Go, Keep, Yes},
+    cli::{Bind, Go, Keep, LeaseAt, Yes},
     clock::Clock,
     digest::digest,
     engine::{self, Answers, Setup, StopSignal, plan::Frozen},
     event::{Event, Observer, RunStarted, RunbookKind, Signal, SiteRecord},
+    failure::Failure,
     human,
-    journal::{FileRecorder, JOURNAL},
+    journal::JOURNAL,
+    lease::{Holder, Lease},
     log::Log,
     replay::Phase,
     report::{self, console::Console},
     runbook::{OnFailure, Runbook},
-    runs::{FileClaims, OpenRun, Runs},
-    site::{Site, changes},
+    runs::{NoRun, Place, RunClaims, new_id},
+    site::{Site, changes, leave::Leave},
     step::Claims,
     steps,
+    store::Store,
     types::{BucketName, Role},
     verdict::{self, Exit},
 };
 
 /// The options of a run that changes nothing.
 pub(super) fn no_go(keep: Keep) -> Go {
-    Go { confirm_target: None, since: None, yes: Yes { yes: Vec::new() }, keep, sandbox: None }
+    let (yes, lease) = (Yes { yes: Vec::new() }, LeaseAt { lease: None });
+    Go { confirm_target: None, since: None, yes, keep, lease, sandbox: None }
 }
 
 pub(super) async fn run(
-    runs: &Runs,
+    runs: &Place,
     loaded: Loaded,
     bind: &Bind,
     go: &Go,
@@ -47,26 +57,74 @@ pub(super) async fn run(
     if let Some(warnings) = &loaded.warnings {
         tracing::warn!("{warnings}");
     }
+    let lookup = &bind.options.lookup;
+    let lease = match loaded.runbook.kind {
+        RunbookKind::Verify => None,
+        RunbookKind::Recovery | RunbookKind::Drill => third::lease(go.lease.lease.as_deref(), lookup, &loaded.beside)?,
+    };
     let bound = bind::bind(&loaded, bind).await?;
-    begin(runs, loaded, bound, go, plan, json).await?.drive().await
+    begin(runs, loaded, bound, go, lease, plan, json).await
+}
+
+/// Begins a run of a runbook that is bound, and drives it.
+pub(super) async fn begin(
+    runs: &Place,
+    loaded: Loaded,
+    bound: Bound,
+    go: &Go,
+    lease: Option<Arc<Store>>,
+    plan: Option<&Path>,
+    json: bool,
+) -> Result<Exit, Refusal> {
+    let console = Arc::new(Console::stdout());
+    let beginning = Beginning { id: None, lease, plan, observers: observers(&console, json) };
+    start(runs, loaded, bound, go, beginning).await?.drive(json).await
+}
+
+/// What else a run begins with.
+pub(super) struct Beginning<'a> {
+    /// Its id, if it is not to be a new one.
+    pub id: Option<&'a str>,
+    /// Where its leases are.
+    pub lease: Option<Arc<Store>>,
+    /// The plan that it must keep to.
+    pub plan: Option<&'a Path>,
+    pub observers: Vec<Arc<dyn Observer>>,
 }
 
 /// Begins a run of a runbook that is bound.
-pub(super) async fn begin(
-    runs: &Runs,
+pub(super) async fn start(
+    runs: &Place,
     loaded: Loaded,
     mut bound: Bound,
     go: &Go,
-    plan: Option<&Path>,
-    json: bool,
+    beginning: Beginning<'_>,
 ) -> Result<UnderWay, Refusal> {
-    let keeper = Box::pin(Keeper::new(&go.keep, &mut bound, &loaded.beside)).await?;
+    let Beginning { id, lease, plan, observers } = beginning;
+    let keeper = Box::pin(Keeper::new(runs, &go.keep, &mut bound, &loaded.beside)).await?;
+    let leave = Arc::new(Leave::default());
+    let third = Third { runs, lease, leave: Arc::clone(&leave) };
+    third.apart_from(&bound.sites)?;
+    bound.masker = bound.masker.and(third.secrets());
     let kept = plan.map(|path| kept(path, &loaded, &bound)).transpose()?;
     let (user, host) = terminal::who_and_where();
     let given = answers(&loaded.runbook, go.confirm_target.as_deref(), &go.yes, &bound.sites, &user)?;
     let clock = Clock::Wall;
-    let open = runs.create(clock.now(), loaded.text.as_bytes(), kept.as_ref().map(|kept| kept.text.as_slice()))?;
-    let claims = Arc::new(FileClaims::new(runs, &open.id));
+    let holder = |run: &str| Holder { run: run.to_owned(), user: user.clone(), host: host.clone() };
+    let frozen_text = kept.as_ref().map(|kept| kept.text.as_slice());
+    let (id, open) = loop {
+        let new = id.map_or_else(|| new_id(clock.now()), |id| Ok(id.to_owned()))?;
+        match runs.create(&new, loaded.text.as_bytes(), frozen_text, &holder(&new), &leave) {
+            // Another run began in the same second.
+            Err(NoRun::Io { path, source })
+                if id.is_none() && path.ends_with(&new) && source.kind() == ErrorKind::AlreadyExists => {}
+            created => break (new, created?),
+        }
+    };
+    let holder = holder(&open.id);
+    let patience = bound.obey(&leave);
+    open.reckon_with(patience)?;
+    let claims = Arc::new(runs.claims(&holder, third.leases(&holder, patience)));
     let claimed = claim_early(&loaded.runbook, &bound, &*claims).map_err(|f| bind::broken(&f, &bound.masker));
     let cleared = match claimed {
         Ok(()) => confirm(&loaded.runbook, &bound, go.confirm_target.as_deref()).await,
@@ -83,17 +141,16 @@ pub(super) async fn begin(
     }
     let mut first = started(&loaded, &bound, &open.id, go, user, host);
     first.evidence = go.keep.evidence.as_ref().map(ToString::to_string);
+    first.lease = third.lease.as_ref().map(|store| store.address().to_string());
     first.plan_sha256 = kept.as_ref().map(|kept| digest(&kept.text));
     let first = Event::RunStarted(Box::new(first));
-    let OpenRun { id, dir, journal } = open;
-    let recorder = FileRecorder::new(dir.clone(), journal, clock, bound.masker.clone());
-    let console = Arc::new(Console::stdout());
-    let log = match Log::begin(Arc::new(recorder), observers(&console, json), first) {
-        Ok(log) => log,
+    let recorder = open.recorder(runs, None, &leave, clock, bound.masker.clone());
+    let begun = recorder.and_then(|(recorder, lease)| Ok((Log::begin(recorder, observers, first)?, lease)));
+    let (log, lease) = match begun {
+        Ok(begun) => begun,
         Err(failure) => {
             claims.release();
-            // The journal could not take its first line: nothing began, and nothing half-written stays.
-            let _ = std::fs::remove_dir_all(&dir);
+            runs.forget(&id);
             return Err(bind::broken(&failure, &bound.masker));
         }
     };
@@ -104,52 +161,52 @@ pub(super) async fn begin(
         bound,
         log: Arc::new(log),
         claims,
-        answers: Arc::new(Given { dir, ..given }),
+        leave,
+        lease,
+        answers: Arc::new(Given { run: Some((runs.clone(), id)), ..given }),
         frozen: kept.map(|kept| kept.frozen),
         keeper,
-        json,
     })
 }
 
 /// A run that has begun, or was read again.
 pub(super) struct UnderWay {
-    pub runs: Runs,
+    pub runs: Place,
     pub runbook: Runbook,
     pub bound: Bound,
     pub log: Arc<Log>,
-    pub claims: Arc<FileClaims>,
+    pub claims: Arc<RunClaims>,
+    /// Leave to send changes; it is lost when another host takes over.
+    pub leave: Arc<Leave>,
+    /// Says that a shared run is at work here, as long as it lives.
+    pub lease: Option<Lease>,
     pub answers: Arc<dyn Answers>,
     pub frozen: Option<Frozen>,
     pub keeper: Keeper,
-    pub json: bool,
 }
 
 impl UnderWay {
     /// Drives the run, prints its last words, and gives its exit code.
-    pub(super) async fn drive(mut self) -> Result<Exit, Refusal> {
+    pub(super) async fn drive(mut self, json: bool) -> Result<Exit, Refusal> {
         let stop = StopSignal::default();
         listen(&stop)?;
-        let ended = self.run_through(stop).await;
-        // Not before the end is on disk: until then the run goes on, and the buckets are its own.
-        if ended.is_ok() && self.log.state(|state| matches!(state.phase, Phase::Ended(_))) {
-            self.claims.release();
-        }
-        // The last words come from what is on disk, where secrets are masked.
-        let id = self.log.state(|state| state.started.run.clone());
-        let journal = self.runs.dir(&id).join(JOURNAL).display().to_string();
-        let read = super::resume::read(&self.runs, &id);
-        if let Err(refusal) = ended {
-            // What there is of the record is kept all the same.
-            if let Ok(audited) = read {
-                Box::pin(self.keeper.end(&self.runs, &audited, &self.bound.masker)).await;
+        // The last words come from what was written, where secrets are masked.
+        let audited = match self.finish(stop).await {
+            Ok(audited) => audited,
+            Err(refusal) => {
+                // What there is of the record is kept all the same.
+                if let Place::Folder(_) = self.runs
+                    && let Ok(audited) = super::resume::read(&self.runs, &self.id())
+                {
+                    Box::pin(self.keeper.end(&self.runs, &audited, &self.bound.masker)).await;
+                }
+                return Err(refusal);
             }
-            return Err(refusal);
-        }
-        let audited = read?;
+        };
         let kept = Box::pin(self.keeper.end(&self.runs, &audited, &self.bound.masker)).await;
         let Audited { journal: written, state } = &audited;
-        let (_, exit) = verdict::verdict(state);
-        if self.json {
+        let journal = self.runs.name(&state.started.run, JOURNAL);
+        if json {
             let mut said =
                 serde_json::json!(report::facts::Report::new(&written.lines, state, &journal, &written.head));
             kept.add_to(&mut said);
@@ -158,7 +215,23 @@ impl UnderWay {
             print(&report::summary::summary(state, &journal, &written.head, &runs_flag(&self.runs)));
             kept.print();
         }
-        Ok(kept.exit(exit))
+        Ok(kept.exit(verdict::verdict(state).1))
+    }
+
+    /// The same, and says nothing: what the journal says then, where secrets are masked.
+    pub(super) async fn finish(&mut self, stop: StopSignal) -> Result<Audited, Refusal> {
+        let ended = self.run_through(stop).await;
+        // Not before the end is on the record: until then the run goes on, and the buckets are its own.
+        if ended.is_ok() && self.log.state(|state| matches!(state.phase, Phase::Ended(_))) {
+            self.claims.release();
+        }
+        drop(self.lease.take());
+        ended?;
+        super::resume::read(&self.runs, &self.id())
+    }
+
+    fn id(&self) -> String {
+        self.log.state(|state| state.started.run.clone())
     }
 
     /// Drives the run to its end, to an open question or to a second signal, and says nothing.
@@ -178,13 +251,18 @@ impl UnderWay {
             probe: true,
             waits: true,
         };
-        engine::run(&setup).await.map_err(|failure| bind::broken(&failure, &self.bound.masker))
+        let ended = tokio::select! {
+            biased;
+            why = self.leave.lost() => Err(Failure::Claimed(why)),
+            ended = engine::run(&setup) => ended,
+        };
+        ended.map_err(|failure| bind::broken(&failure, &self.bound.masker))
     }
 }
 
 /// What a command needs after it to find the same runs.
-pub(super) fn runs_flag(runs: &Runs) -> String {
-    let root = runs.root().display().to_string();
+pub(super) fn runs_flag(runs: &Place) -> String {
+    let root = runs.to_string();
     if root == ".firedrill/runs" { String::new() } else { format!(" --runs {root}") }
 }
 
@@ -230,6 +308,7 @@ pub(super) fn started(loaded: &Loaded, bound: &Bound, id: &str, go: &Go, user: S
         inputs: bound.inputs.clone(),
         sites: bound.sites.clone(),
         sandbox: bound.sandbox.clone(),
+        lease: None,
         sites_file: bound.sites_file.as_ref().map(|path| path.display().to_string()),
         evidence: None,
         accepted: bound.accepted.clone(),
@@ -246,21 +325,18 @@ pub(super) fn tool() -> String {
 }
 
 /// Claims the buckets that the inputs name, on every site: so the opposite direction is excluded too.
-pub(super) fn claim_early(
-    runbook: &Runbook,
-    bound: &Bound,
-    claims: &dyn Claims,
-) -> Result<(), crate::failure::Failure> {
+pub(super) fn claim_early(runbook: &Runbook, bound: &Bound, claims: &dyn Claims) -> Result<(), Failure> {
     if runbook.kind == RunbookKind::Verify {
         return Ok(());
     }
+    // In one order for all, so that of two that begin at the same time one gets everything.
+    let mut wanted = BTreeSet::new();
     for input in runbook.inputs.iter().filter(|input| input.r#type == crate::runbook::InputType::Bucket) {
         let Some(bucket) = bound.inputs.get(&input.name).and_then(|value| value.as_str()) else { continue };
-        for site in bound.sites.values() {
-            claims.claim(site.deployment_id.as_deref().unwrap_or(&site.endpoint), bucket)?;
-        }
+        let sites = bound.sites.values();
+        wanted.extend(sites.map(|site| (site.deployment_id.as_deref().unwrap_or(&site.endpoint), bucket)));
     }
-    Ok(())
+    wanted.into_iter().try_for_each(|(deployment, bucket)| claims.claim(deployment, bucket))
 }
 
 /// The answers that flags give. Bare `--yes` in a recovery needs the target's name beside it.
@@ -292,7 +368,7 @@ pub(super) fn answers(
         steps: yes.yes.iter().filter(|step| !step.is_empty()).cloned().collect(),
         user: user.to_owned(),
         person: terminal::has_person(),
-        dir: std::path::PathBuf::new(),
+        run: None,
     })
 }
 

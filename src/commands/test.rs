@@ -10,7 +10,13 @@ use std::{
 use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 
-use super::{Refusal, bind, load::Loaded, print, print_json, run, sandbox, terminal};
+use super::{
+    Refusal, bind,
+    load::Loaded,
+    print, print_json,
+    run::{self, Beginning},
+    sandbox, terminal,
+};
 use crate::{
     cli::{self, Go},
     clock::{Clock, seconds_between},
@@ -18,7 +24,7 @@ use crate::{
     event::{Answer, How, Question, Signal, Verdict},
     human::plural,
     journal::JOURNAL,
-    runs::Runs,
+    runs::{Place, Runs},
     steps,
     testing::{self, Fate, Invalid, Outcome, Report, Test, TestFile, UnderTest},
     verdict::Exit,
@@ -211,7 +217,8 @@ async fn run_of(runs: &Runs, case: &Case, stop: &StopSignal, run: &mut Option<St
     let bound = bind::bound(runbook, test.inputs.clone(), test.accept.clone(), found).await?;
     let loaded = Loaded { runbook: runbook.clone(), text: text.clone(), beside: ".".into(), warnings: None };
     let go = Go { confirm_target: Some(sandbox::TARGET.into()), ..run::no_go(cli::Keep::default()) };
-    let mut under_way = run::begin(runs, loaded, bound, &go, None, true).await?;
+    let beginning = Beginning { id: None, lease: None, plan: None, observers: Vec::new() };
+    let mut under_way = run::start(&Place::Folder(runs.clone()), loaded, bound, &go, beginning).await?;
     *run = Some(under_way.log.state(|state| state.started.run.clone()));
     under_way.answers = Arc::new(Beforehand(test.answers.clone()));
     let ended = under_way.run_through(stop.clone()).await;

@@ -255,6 +255,7 @@ impl<A: Access> Site<A> {
     pub async fn replication_check(&self, bucket: &BucketName, _leave: Probe) -> Result<(), Failure> {
         let what = format!("check the remote targets of `{bucket}`");
         let ask = Ask::bucket(Method::GET, bucket, "replication-check", what);
+        let _sending = self.wire.leave_to_change().await?;
         let reply = self.wire.ask(&ask).await?;
         // A server without this call lists the bucket.
         if reply.body.is_empty() { Ok(()) } else { Err(self.wire.asked(&ask.what).unknown_call()) }

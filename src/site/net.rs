@@ -35,7 +35,11 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{SiteSpec, tls};
+use super::{
+    SiteSpec,
+    leave::{Leave, Obeyed, Obeying},
+    tls,
+};
 use crate::failure::Failure;
 
 /// A server that was idle for longer may have dropped the connection, or answer late on it: a fresh one costs less.
@@ -49,7 +53,8 @@ pub(super) const LONGEST: usize = 64 << 20;
 pub(crate) struct Net(Arc<Inner>);
 
 struct Inner {
-    client: Client<HttpsConnector<connect::HttpConnector>, SdkBody>,
+    client: Client<HttpsConnector<Obeying<connect::HttpConnector>>, SdkBody>,
+    leave: Obeyed,
     pace: Option<Pace>,
 }
 
@@ -117,6 +122,7 @@ const WAYS_OUT: [(&str, &str); 9] = [
 
 impl Net {
     pub(crate) fn new(spec: &SiteSpec) -> Result<Self, Failure> {
+        let leave = Obeyed::default();
         let mut http = connect::HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
@@ -125,13 +131,22 @@ impl Net {
             .with_tls_config(tls::config(spec)?)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(http);
+            .wrap_connector(Obeying { connector: http, leave: Arc::clone(&leave) });
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE)
             .pool_timer(TokioTimer::new())
             .build(connector);
         let pace = spec.max_requests_per_second.filter(|r| r.is_finite() && *r > 0.0).map(Pace::new);
-        Ok(Self(Arc::new(Inner { client, pace })))
+        Ok(Self(Arc::new(Inner { client, leave, pace })))
+    }
+
+    /// From now on nothing of a change is written without this leave. The first one stays.
+    pub(crate) fn obey(&self, leave: Arc<Leave>) {
+        let _ = self.0.leave.set(leave);
+    }
+
+    pub(crate) fn leave(&self) -> Option<&Arc<Leave>> {
+        self.0.leave.get()
     }
 
     /// Sends one request; the head of the answer.

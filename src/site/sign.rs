@@ -14,7 +14,7 @@ use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use http::{
     Method, Request, Uri,
-    header::{HOST, USER_AGENT},
+    header::{HOST, HeaderName, USER_AGENT},
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -34,6 +34,7 @@ pub(crate) struct Ask {
     /// Below the bucket or the endpoint, with a leading `/`, not encoded.
     path: String,
     query: Vec<(&'static str, String)>,
+    headers: Vec<(HeaderName, String)>,
     pub(crate) body: Bytes,
     /// To the first named node instead of the endpoint.
     pub(crate) one_node: bool,
@@ -49,6 +50,7 @@ impl Ask {
             bucket: None,
             path: path.to_owned(),
             query: Vec::new(),
+            headers: Vec::new(),
             body: Bytes::new(),
             one_node: false,
             signed: true,
@@ -57,6 +59,10 @@ impl Ask {
     /// A sub-resource of a bucket.
     pub(crate) fn bucket(method: Method, bucket: &BucketName, sub_resource: &'static str, what: String) -> Self {
         Self { bucket: Some(bucket.clone()), ..Self::new(method, "/", what) }.with(sub_resource, "")
+    }
+    /// An object of a bucket.
+    pub(crate) fn object(method: Method, bucket: &BucketName, key: &str, what: String) -> Self {
+        Self { bucket: Some(bucket.clone()), ..Self::new(method, &format!("/{key}"), what) }
     }
     /// A call of MinIO's admin interface.
     pub(crate) fn admin(call: &str, what: impl Into<String>) -> Self {
@@ -70,6 +76,10 @@ impl Ask {
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.query.retain(|(n, _)| *n != name);
         self.query.push((name, value.into()));
+        self
+    }
+    pub(crate) fn with_header(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
         self
     }
     pub(crate) fn with_body(mut self, body: impl Into<Bytes>) -> Self {
@@ -113,11 +123,15 @@ impl Ask {
         }
         let scheme = base.scheme_str().unwrap_or("http");
         let uri = format!("{scheme}://{authority}{}", self.target(path_style));
-        let mut request = Request::builder()
+        let builder = Request::builder()
             .method(self.method.clone())
             .uri(&uri)
             .header(HOST, &authority)
-            .header(USER_AGENT, concat!("firedrill/", env!("CARGO_PKG_VERSION")))
+            .header(USER_AGENT, concat!("firedrill/", env!("CARGO_PKG_VERSION")));
+        let mut request = self
+            .headers
+            .iter()
+            .fold(builder, |builder, (name, value)| builder.header(name, value))
             .body(SdkBody::from(self.body.clone()))
             .map_err(|e| e.to_string())?;
         if let Some(credentials) = credentials {

@@ -14,7 +14,7 @@ use super::{CONNECT_TIMEOUT, REGION, REQUEST_TIMEOUT, endpoint};
 use crate::{
     problem::{Problem, Span, did_you_mean},
     secret::Secret,
-    site::{self, SiteSpec},
+    site::{self, SiteSpec, folder::Address},
     tree::{self, Node, Value},
     types::Period,
 };
@@ -28,6 +28,8 @@ pub(super) struct Read {
     pub(super) text: String,
     /// The sites and the warnings, or all problems.
     pub(super) sites: Result<(Vec<Listed>, Vec<Problem>), Vec<Problem>>,
+    /// Where leases are, unless the command line names another place.
+    pub(super) lease: Option<Address>,
 }
 
 /// One site of the file.
@@ -41,9 +43,9 @@ pub(super) struct Listed {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
-    endpoint: Address,
+    endpoint: Endpoint,
     #[serde(default)]
-    nodes: Vec<Address>,
+    nodes: Vec<Endpoint>,
     #[serde(default = "region")]
     region: String,
     #[serde(default = "path_style")]
@@ -83,7 +85,7 @@ enum Drills {
     Forbidden,
 }
 
-struct Address(http::Uri);
+struct Endpoint(http::Uri);
 
 /// The SHA-256 of a certificate, 64 hex digits.
 struct Pin(String);
@@ -105,7 +107,7 @@ pub(super) fn read(bytes: &[u8], folder: &Path, open: bool) -> Read {
         Ok(parsed) => parsed,
         Err(problem) => {
             let text = starred_by_key(&String::from_utf8_lossy(bytes));
-            return Read { text, sites: Err(vec![problem]) };
+            return Read { text, sites: Err(vec![problem]), lease: None };
         }
     };
     let mut problems = Vec::new();
@@ -124,9 +126,13 @@ pub(super) fn read(bytes: &[u8], folder: &Path, open: bool) -> Read {
         let what = "everybody on this machine may read this file, and there is a secret in it";
         problems.push(Problem::warning(root.span, what).help("`chmod 600` it, or take the secret out"));
     }
+    let lease = root.get("lease").and_then(|node| {
+        let read = node.as_str().ok_or_else(|| "expected text".to_owned()).and_then(str::parse);
+        read.map_err(|why: String| problems.push(Problem::error(node.span, why))).ok()
+    });
     let text = starred(text, &literals);
     let refused = problems.iter().any(|problem| problem.level == crate::problem::Level::Error);
-    Read { text, sites: if refused { Err(problems) } else { Ok((sites, problems)) } }
+    Read { text, sites: if refused { Err(problems) } else { Ok((sites, problems)) }, lease }
 }
 
 /// The entries under `sites:`.
@@ -135,10 +141,12 @@ fn entries<'a>(root: &'a Node, problems: &mut Vec<Problem>) -> Vec<(&'a Node, &'
         problems.push(Problem::error(root.span, "expected a mapping with the key `sites`"));
         return Vec::new();
     };
-    for (key, _) in keys.iter().filter(|(key, _)| key.as_str() != Some("sites")) {
+    for (key, _) in keys.iter().filter(|(key, _)| !matches!(key.as_str(), Some("sites" | "lease"))) {
         let name = key.as_str().unwrap_or("?");
-        problems
-            .push(Problem::error(key.span, format!("unknown key `{name}`")).maybe_help(did_you_mean(name, ["sites"])));
+        problems.push(
+            Problem::error(key.span, format!("unknown key `{name}`"))
+                .maybe_help(did_you_mean(name, ["sites", "lease"])),
+        );
     }
     match root.get("sites") {
         Some(Node { value: Value::Map(entries), .. }) => entries.iter().map(|(alias, entry)| (alias, entry)).collect(),
@@ -282,7 +290,7 @@ fn path_style() -> bool {
     true
 }
 
-impl<'de> Deserialize<'de> for Address {
+impl<'de> Deserialize<'de> for Endpoint {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         endpoint(&String::deserialize(d)?).map(Self).map_err(de::Error::custom)
     }

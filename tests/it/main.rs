@@ -69,6 +69,8 @@ mod secrecy;
 #[cfg(test)]
 mod seed;
 #[cfg(test)]
+mod shared;
+#[cfg(test)]
 mod signed;
 #[cfg(test)]
 mod site;

@@ -138,6 +138,17 @@ impl Pair {
         Self { source, target, folder: folder.expect("a folder for the pair").keep(), keeper: None }
     }
 
+    /// A third site beside the shared pair, which replicates nothing.
+    pub(crate) fn third() -> &'static Server {
+        static THIRD: OnceLock<Server> = OnceLock::new();
+        THIRD.get_or_init(|| {
+            let third = Server::new("third", &Self::shared().folder, None, &[]);
+            third.launch();
+            third.wait_ready();
+            third
+        })
+    }
+
     pub(crate) fn server(&self, alias: &str) -> &Server {
         match alias {
             "source" => &self.source,

@@ -42,9 +42,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("sites", &["tree", "secret", "problem", "site", "types"]),
+    ("store", &["site", "failure"]),
+    ("lease", &["store", "site", "step", "clock", "failure", "human"]),
     ("schema", &["check", "step", "runbook", "event", "types", "report", "testing", "sandbox"]),
-    ("journal", &["event", "mask", "site", "failure", "clock", "digest", "secret"]),
-    ("runs", &["journal", "event", "failure", "replay", "verdict", "step", "secret"]),
+    ("journal", &["event", "mask", "store", "site", "failure", "clock", "digest", "secret"]),
+    (
+        "runs",
+        &[
+            "journal", "lease", "store", "site", "event", "mask", "clock", "human", "failure", "replay", "verdict",
+            "step", "secret",
+        ],
+    ),
     ("report", &["event", "replay", "verdict", "clock", "human"]),
     // Reads its scenarios, and nothing else: what it behaves like is MinIO, not us.
     ("sandbox", &["tree", "problem"]),
@@ -68,7 +76,7 @@ const CONTRACT: [&str; 13] = [
     "types",
 ];
 
-const EVERYTHING: [&str; 33] = [
+const EVERYTHING: [&str; 35] = [
     "audit",
     "evidence",
     "signature",
@@ -84,6 +92,7 @@ const EVERYTHING: [&str; 33] = [
     "failure",
     "human",
     "journal",
+    "lease",
     "log",
     "problem",
     "replay",
@@ -97,6 +106,7 @@ const EVERYTHING: [&str; 33] = [
     "sites",
     "step",
     "steps",
+    "store",
     "template",
     "testing",
     "tree",

@@ -482,6 +482,7 @@ fn started(runbook: &Runbook) -> RunStarted {
         sandbox: None,
         sites_file: None,
         evidence: None,
+        lease: None,
         accepted: BTreeMap::new(),
         since: None,
         rto: runbook.rto.map(|rto| rto.0.as_secs_f64()),

@@ -218,7 +218,7 @@ impl Bench {
             Some(id) => Some(self.runs.read(id).map_err(|e| failed(&e))?),
         };
         let open = match &known {
-            None => self.runs.create(life.clock.now(), self.text.as_bytes(), None),
+            None => self.runs.create("20261123-000000-0001", self.text.as_bytes(), None),
             Some(id) => self.runs.open(id),
         };
         let open = open.map_err(|e| failed(&e))?;
@@ -293,6 +293,7 @@ impl Bench {
             sites: sites.clone(),
             sites_file: None,
             sandbox: None,
+            lease: None,
             evidence: None,
             // Loopback speaks plain http, which encrypted objects should not.
             accepted: BTreeMap::from([("tls".to_owned(), "a rehearsal".to_owned())]),
