@@ -1,6 +1,9 @@
 //! The command line: types only.
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{
+    num::{NonZeroU8, NonZeroUsize},
+    path::PathBuf,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::filter::LevelFilter;
@@ -34,6 +37,11 @@ hosts that share no directory of runs exclude each other, in both directions. Th
 `--sign-key` and `--evidence` are for runs in a directory: with `--runs site:ALIAS/BUCKET/PREFIX` they are refused.";
 
 const KEEP: &str = "`--sign-key` and `--evidence` are for runs in a directory: with `--runs site:ALIAS/BUCKET/PREFIX` they are refused.";
+
+const COMPARE: &str = "\
+Only listings are read, no object and no journal: `firedrill compare primary/invoices dr/invoices` says which versions
+`dr` lacks, has too much, or has otherwise. It ends with 0 when there is no difference, with 4 when there is one, with 5
+when it could not be told.";
 
 const SANDBOX: &str = "\
 The sites listen on 127.0.0.1 only, on free ports, and keep everything in memory: nothing outlives the command, which ends
@@ -149,6 +157,9 @@ pub enum Command {
         #[command(flatten)]
         keep: Keep,
     },
+    /// Compare two buckets version by version, and print the differences; changes nothing
+    #[command(after_help = COMPARE)]
+    Compare(Compare),
     /// Run tests of runbooks on the sandbox; needs no network, no credentials and no person
     #[command(hide = cfg!(not(feature = "sandbox")), after_help = TEST)]
     Test(Test),
@@ -313,6 +324,62 @@ pub enum ReportForm {
     Junit,
     /// For scripts; `firedrill schema report` describes it
     Json,
+}
+
+/// What is compared, and how it is printed.
+#[derive(Clone, Debug, Args)]
+pub struct Compare {
+    /// The site and bucket that are right
+    #[arg(value_name = "SOURCE/BUCKET", required_unless_present = "sandbox", conflicts_with = "sandbox")]
+    pub source: Option<Place>,
+    /// The site and bucket that are compared with it
+    #[arg(value_name = "TARGET/BUCKET", required_unless_present = "sandbox", conflicts_with = "sandbox")]
+    pub target: Option<Place>,
+    /// Print all differences while they are found, in this form; counts go to stderr
+    #[arg(long = "format", value_name = "FORM", value_enum)]
+    pub rows: Option<RowForm>,
+    /// Only keys with this prefix
+    #[arg(long, value_name = "PREFIX", default_value = "", hide_default_value = true)]
+    pub prefix: String,
+    /// Leave out keys like this, e.g. `tmp/*`; repeat it for more
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
+    /// Leave out versions newer than this time, or than `now` by the source's clock
+    #[arg(long, value_name = "TIME")]
+    pub before: Option<String>,
+    /// Give differences this time to close, e.g. 10m
+    #[arg(long, value_name = "TIME", default_value = "0s")]
+    pub settle: String,
+    /// Requests to each site at once, at most, 1 to 255 [default: 2]
+    #[arg(long, value_name = "N")]
+    pub concurrency: Option<NonZeroU8>,
+    /// Compare tags and metadata too, and tell `pending` from `missing`
+    #[arg(long)]
+    pub metadata: bool,
+    /// Count a class, and accept it: missing, extra, different or pending; repeat it for more
+    #[arg(long, value_name = "CLASS")]
+    pub accept: Vec<String>,
+    #[command(flatten)]
+    pub lookup: Lookup,
+    /// Compare two embedded sites: a scenario, or its YAML file [default: `target_lost`]
+    #[arg(
+        long,
+        value_name = "SCENARIO",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "target_lost",
+        hide = cfg!(not(feature = "sandbox")),
+    )]
+    pub sandbox: Option<String>,
+}
+
+/// A form of differences, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RowForm {
+    /// RFC 4180, with a line of column names
+    Csv,
+    /// A JSON object a line, as in a run's `differences.jsonl`
+    Jsonl,
 }
 
 /// Which tests are run, and how.

@@ -3,6 +3,7 @@
 mod answers;
 mod audit;
 mod bind;
+mod compare;
 mod edited;
 mod embedded;
 mod keep;
@@ -124,6 +125,10 @@ pub async fn execute(cli: Cli) -> Result<Exit, Refusal> {
             let (runbook, bind) = embedded::bucket(&embedded::VERIFY, source, target, options)?;
             run::run(&runs, runbook, &bind, &run::no_go(keep), None, json).await
         }
+        Command::Compare(what) => match (&what.source, &what.target, &what.sandbox) {
+            (Some(source), Some(target), None) => compare::compare(source, target, &what, json).await,
+            (_, _, scenario) => sandbox::compare(&what, scenario.as_deref().unwrap_or_default(), json).await,
+        },
         Command::Test(test) => sandbox::test(&third::folder(&global.runs), &test, json).await,
         Command::Sandbox { list: true, .. } => sandbox::list(json),
         Command::Sandbox { scenario, list: false } => sandbox::stay(&scenario, json).await,

@@ -12,7 +12,7 @@ mod resync_monitor;
 mod resync_recover;
 mod resync_start;
 mod site_check;
-mod versions_compare;
+pub(crate) mod versions_compare;
 mod versions_count;
 
 /// Every kind, in the order of the reference.

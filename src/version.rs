@@ -61,6 +61,15 @@ pub enum Kind {
     DeleteMarker,
 }
 
+impl Kind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Object => "object",
+            Self::DeleteMarker => "delete_marker",
+        }
+    }
+}
+
 /// Headers and tags of a version (`metadata=true` of a listing): names in lower case, sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {

@@ -2,13 +2,18 @@
 
 use super::{Refusal, load::Loaded};
 use crate::{
-    cli::{Bind, Go, Test},
+    cli::{Bind, Compare, Go, Test},
     runs::{Place, Runs},
     verdict::Exit,
 };
 
 #[expect(clippy::unused_async, reason = "the same signature as with the sandbox")]
 pub(super) async fn run(_: &Place, _: Loaded, _: &Bind, _: &Go, _: &str, _: bool) -> Result<Exit, Refusal> {
+    Err(missing())
+}
+
+#[expect(clippy::unused_async, reason = "the same signature as with the sandbox")]
+pub(super) async fn compare(_: &Compare, _: &str, _: bool) -> Result<Exit, Refusal> {
     Err(missing())
 }
 

@@ -1,6 +1,6 @@
 //! `--sandbox` and `sandbox`: the embedded pair of sites in place of real ones.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use comfy_table::Table;
 use serde_json::json;
@@ -9,11 +9,12 @@ pub(super) use super::test::test;
 use super::{
     Refusal,
     bind::{self, Found},
+    compare::{self, Held},
     load::Loaded,
     print, print_json, run,
 };
 use crate::{
-    cli::{Bind, Go},
+    cli::{Bind, Compare, Go, Place},
     human::plural,
     problem::Level,
     runs::Place,
@@ -75,6 +76,17 @@ pub(super) async fn run(
     let bound = bind::bind_by(&loaded, &bind, |aliases| wires(&pair, aliases)).await?;
     // Nobody else knows sites of this process: a lease would keep nobody out.
     run::begin(runs, loaded, bound, &go, None, None, json).await
+}
+
+/// Compares the bucket of a scenario on its two sites.
+pub(super) async fn compare(what: &Compare, scenario: &str, json: bool) -> Result<Exit, Refusal> {
+    let pair = start(find(scenario)?).await?;
+    let held = |alias: &str| {
+        let bucket = pair.scenario.bucket.clone();
+        let wire = wire(&pair, &Role(alias.to_owned()), alias)?;
+        Ok::<_, Refusal>(Held { place: Place { alias: alias.to_owned(), bucket }, wire })
+    };
+    compare::between(held(SOURCE)?, held(TARGET)?, what, json).await
 }
 
 /// Starts a pair and stays until it is stopped.
@@ -188,18 +200,22 @@ pub(super) fn scenario_schema() -> Result<serde_json::Value, Refusal> {
 pub(super) fn wires(pair: &Pair, aliases: &BTreeMap<Role, String>) -> Result<Found, Refusal> {
     let mut wires = BTreeMap::new();
     for (role, alias) in aliases {
-        let site = match alias.as_str() {
-            SOURCE => &pair.source,
-            TARGET => &pair.target,
-            _ => {
-                let text = format!("the sandbox has a source and a target, and the runbook has a role `{role}`");
-                return Err(Refusal::refused(text));
-            }
-        };
-        let spec = spec(alias, site).ok_or_else(|| Refusal::new(Exit::Defect, "the sandbox has no usable address"))?;
-        wires.insert(role.clone(), Wire::new(spec)?);
+        wires.insert(role.clone(), wire(pair, role, alias)?);
     }
     Ok(Found { wires, file: None, sandbox: Some(pair.scenario.scenario.clone()) })
+}
+
+fn wire(pair: &Pair, role: &Role, alias: &str) -> Result<Arc<Wire>, Refusal> {
+    let site = match alias {
+        SOURCE => &pair.source,
+        TARGET => &pair.target,
+        _ => {
+            let text = format!("the sandbox has a source and a target, and the runbook has a role `{role}`");
+            return Err(Refusal::refused(text));
+        }
+    };
+    let spec = spec(alias, site).ok_or_else(|| Refusal::new(Exit::Defect, "the sandbox has no usable address"))?;
+    Ok(Wire::new(spec)?)
 }
 
 fn spec(alias: &str, site: &Access) -> Option<SiteSpec> {

@@ -293,6 +293,11 @@ pub fn describe(progress: &Progress) -> String {
     parts.join(", ")
 }
 
+/// What of the output of a comparison an operator wants to see: one line of counts, and one for each example.
+pub fn comparison(output: &Value) -> Vec<String> {
+    highlights(output, false, true)
+}
+
 /// What of an output an operator wants to see, by its shape: a table of checks, counts of differences. Unless `whole`,
 /// the checks that passed are only counted.
 fn highlights(output: &Value, changes: bool, whole: bool) -> Vec<String> {
@@ -357,7 +362,14 @@ fn check_row(check: &Value) -> String {
 
 fn example_row(example: &Value) -> String {
     let text = |name: &str| example.get(name).map(plain).unwrap_or_default();
-    format!("{DIM}{:<10}{DIM:#} {} ({}) {}", text("class"), text("key"), text("version_id"), text("detail"))
+    // A key may hold what moves a terminal's cursor.
+    let key: String = text("key").chars().map(visible).collect();
+    format!("{DIM}{:<10}{DIM:#} {key} ({}) {}", text("class"), text("version_id"), text("detail"))
+}
+
+/// A character as a terminal may show it.
+fn visible(c: char) -> String {
+    if c.is_control() { c.escape_default().to_string() } else { c.to_string() }
 }
 
 fn plain(value: &Value) -> String {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::walk::compare_sites;
 pub(super) use self::walk::{Compared, clock, compare, now};
 use crate::{
     compare::{Class, Difference, Inventory, KeyGlob, Tally},
@@ -68,7 +69,7 @@ pub(crate) struct VersionsCompare {
 }
 
 /// The source is the only healthy copy: what costs it least.
-pub(super) fn concurrency() -> NonZeroU8 {
+pub(crate) fn concurrency() -> NonZeroU8 {
     const { NonZeroU8::new(2).unwrap() }
 }
 
@@ -77,7 +78,7 @@ fn no_time() -> Period {
 }
 
 impl VersionsCompare {
-    pub(super) fn target_bucket(&self) -> &BucketName {
+    pub(crate) fn target_bucket(&self) -> &BucketName {
         self.target_bucket.as_ref().unwrap_or(&self.bucket)
     }
 }
@@ -136,11 +137,11 @@ impl Comparison {
     }
 
     /// Whether it holds.
-    pub(super) fn holds(&self) -> bool {
+    pub(crate) fn holds(&self) -> bool {
         self.findings().is_empty()
     }
 
-    pub(super) fn findings(&self) -> Vec<Finding> {
+    pub(crate) fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         if self.target_bucket_missing {
             let text = format!("the bucket does not exist on the target, which lacks {}", versions(self.missing));

@@ -7,12 +7,13 @@ use firedrill::{cli::Cli, sites, verdict::Exit};
 
 use crate::case::Firedrill;
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/auditor.md",
+    "docs/compare.md",
     "docs/guarantees.md",
     "docs/journal.md",
     "docs/testing-runbooks.md",

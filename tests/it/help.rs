@@ -72,8 +72,8 @@ fn golden(name: &str, drill: &Firedrill, args: &[&str]) {
 fn help_reads_as_recorded() {
     golden("help", &case(), &["--help"]);
     for command in [
-        "check", "plan", "run", "recover", "verify", "resume", "approve", "runs", "show", "audit", "steps", "schema",
-        "sites", "test",
+        "check", "plan", "run", "recover", "verify", "compare", "resume", "approve", "runs", "show", "audit", "steps",
+        "schema", "sites", "test",
     ] {
         golden(&format!("help_{command}"), &case(), &[command, "--help"]);
     }

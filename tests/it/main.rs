@@ -13,6 +13,8 @@ mod client;
 mod clients;
 #[cfg(test)]
 mod command_line;
+#[cfg(all(test, feature = "sandbox"))]
+mod compare;
 #[cfg(test)]
 mod docs;
 #[cfg(test)]

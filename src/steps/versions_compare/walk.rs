@@ -47,28 +47,36 @@ pub(in crate::steps) async fn compare<A: Access>(
     params: &VersionsCompare,
     artifact: &str,
 ) -> Result<Compared, Failure> {
-    let task = Task::prepare(cx, params).await?;
-    // Nothing closes by itself while the target has no bucket.
-    let settle = if cx.waits() && task.target_exists { params.settle.0 } else { Duration::ZERO };
-    if settle.is_zero() {
-        return task.write(cx, artifact, None, Duration::ZERO).await;
-    }
-    let mut round = task.collect(cx).await?;
-    let begin = Instant::now();
-    let mut pause = FIRST_PAUSE;
-    while round.is_open(&params.accept) && begin.elapsed() < settle {
-        cx.progress(round.progress(settle.saturating_sub(begin.elapsed())));
-        sleep(pause.min(settle.saturating_sub(begin.elapsed()))).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
-        round = match round {
-            Round::Kept(kept) if kept.few() => Round::Kept(task.look_again(kept).await?),
-            Round::Kept(_) | Round::TooMany(_) => task.collect(cx).await?,
-        };
-    }
-    match round {
-        Round::Kept(kept) => task.write(cx, artifact, Some(kept), begin.elapsed()).await,
-        Round::TooMany(_) => task.write(cx, artifact, None, begin.elapsed()).await,
-    }
+    let say = |progress| cx.progress(progress);
+    let task = Task::prepare(params, cx.read(&params.source)?, cx.read(&params.target)?, &say).await?;
+    let settled = task.settle(if cx.waits() { params.settle.0 } else { Duration::ZERO }).await?;
+    let mut file = cx.artifact(artifact)?;
+    let mut differences = Vec::new();
+    let comparison = task
+        .tell(settled, |difference| {
+            let line = serde_json::to_string(&difference).map_err(|e| Failure::Journal(e.to_string()))?;
+            writeln!(file, "{line}").map_err(|e| Failure::Journal(e.to_string()))?;
+            if differences.len() < KEYS_KEPT {
+                differences.push(difference);
+            }
+            Ok(())
+        })
+        .await?;
+    cx.keep(file)?;
+    Ok(Compared { comparison, differences })
+}
+
+/// Compares outside of a run: each difference that remains is given to `take` as soon as it is known.
+pub(crate) async fn compare_sites(
+    params: &VersionsCompare,
+    source: Site<Reads>,
+    target: Site<Reads>,
+    say: &(dyn Fn(Progress) + Sync),
+    take: impl FnMut(Difference) -> Result<(), Failure> + Send,
+) -> Result<Comparison, Failure> {
+    let task = Task::prepare(params, source, target, say).await?;
+    let settled = task.settle(params.settle.0).await?;
+    task.tell(settled, take).await
 }
 
 /// What the source's rules and its versioning can replicate, and what the runbook excludes.
@@ -101,6 +109,15 @@ struct Task<'a> {
     target: Site<Reads>,
     target_exists: bool,
     rules: Rules,
+    /// Told of the progress, at most once a second.
+    say: &'a (dyn Fn(Progress) + Sync),
+}
+
+/// What the time for differences to close came to.
+struct Settled {
+    /// The keys that still differ; `None` when everything is to be walked, once more or for the first time.
+    kept: Option<Kept>,
+    waited: Duration,
 }
 
 /// One walk over everything, with the keys that differ kept in memory.
@@ -210,9 +227,12 @@ impl Round {
 }
 
 impl<'a> Task<'a> {
-    async fn prepare<A: Access>(cx: &Cx<A>, params: &'a VersionsCompare) -> Result<Self, Failure> {
-        let source = cx.read(&params.source)?;
-        let target = cx.read(&params.target)?;
+    async fn prepare(
+        params: &'a VersionsCompare,
+        source: Site<Reads>,
+        target: Site<Reads>,
+        say: &'a (dyn Fn(Progress) + Sync),
+    ) -> Result<Self, Failure> {
         // The cutoff comes first: what is written from here on is newer.
         let before = match params.before {
             None => None,
@@ -226,15 +246,36 @@ impl<'a> Task<'a> {
         let base = Scope::excluding(&params.exclude).map_err(Failure::refused)?;
         let scope = scope(&source, &params.bucket, params.arn.as_deref(), base).await?;
         let rules = Rules { before, metadata: params.metadata, scope };
-        Ok(Self { params, source, target, target_exists, rules })
+        Ok(Self { params, source, target, target_exists, rules, say })
+    }
+
+    /// Looks again and again, until nothing differs that counts or the time is up.
+    async fn settle(&self, time: Duration) -> Result<Settled, Failure> {
+        // Nothing closes by itself while the target has no bucket.
+        if time.is_zero() || !self.target_exists {
+            return Ok(Settled { kept: None, waited: Duration::ZERO });
+        }
+        let mut round = self.collect().await?;
+        let begin = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        while round.is_open(&self.params.accept) && begin.elapsed() < time {
+            (self.say)(round.progress(time.saturating_sub(begin.elapsed())));
+            sleep(pause.min(time.saturating_sub(begin.elapsed()))).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            round = match round {
+                Round::Kept(kept) if kept.few() => Round::Kept(self.look_again(kept).await?),
+                Round::Kept(_) | Round::TooMany(_) => self.collect().await?,
+            };
+        }
+        let kept = match round {
+            Round::Kept(kept) => Some(kept),
+            Round::TooMany(_) => None,
+        };
+        Ok(Settled { kept, waited: begin.elapsed() })
     }
 
     /// Walks everything and gives what it comes to to `take`.
-    async fn walk<A: Access>(
-        &self,
-        cx: &Cx<A>,
-        mut take: impl FnMut(Told) -> Result<(), Failure> + Send,
-    ) -> Result<(), Failure> {
+    async fn walk(&self, mut take: impl FnMut(Told) -> Result<(), Failure> + Send) -> Result<(), Failure> {
         let listing = Listing { at_once: usize::from(self.params.concurrency.get()), ..self.listing() };
         let target = self.target_exists.then(|| self.target.versions(self.params.target_bucket(), listing.clone()));
         let mut merge = Merge::new(self.source.versions(&self.params.bucket, listing), target, &self.rules);
@@ -247,7 +288,7 @@ impl<'a> Task<'a> {
             if said.elapsed() >= Duration::from_secs(1) {
                 said = Instant::now();
                 let what = format!("comparing, {} so far", human::plural(differences, "difference"));
-                cx.progress(Progress {
+                (self.say)(Progress {
                     what,
                     done: Some(seen.compared() + seen.left_out + seen.out_of_scope),
                     bytes: Some(seen.source.bytes),
@@ -259,9 +300,9 @@ impl<'a> Task<'a> {
         Ok(())
     }
 
-    async fn collect<A: Access>(&self, cx: &Cx<A>) -> Result<Round, Failure> {
+    async fn collect(&self) -> Result<Round, Failure> {
         let mut collected = Collected::new(KEYS_KEPT);
-        self.walk(cx, |told| {
+        self.walk(|told| {
             collected.take(told);
             Ok(())
         })
@@ -302,18 +343,14 @@ impl<'a> Task<'a> {
         Ok((name, key))
     }
 
-    /// Writes what remains, from memory or by walking everything once more.
-    async fn write<A: Access>(
+    /// Tells what remains, from memory or by walking everything once more.
+    async fn tell(
         &self,
-        cx: &Cx<A>,
-        artifact: &str,
-        kept: Option<Kept>,
-        settled: Duration,
-    ) -> Result<Compared, Failure> {
-        let mut file = cx.artifact(artifact)?;
+        settled: Settled,
+        mut tell: impl FnMut(Difference) -> Result<(), Failure> + Send,
+    ) -> Result<Comparison, Failure> {
         let mut tally = Tally::default();
         let mut examples: BTreeMap<Class, Vec<Difference>> = BTreeMap::new();
-        let mut differences = Vec::new();
         let mut take = |told: Told| -> Result<(), Failure> {
             let difference = match told {
                 Told::Key(_, sum) | Told::Same(sum) => {
@@ -322,36 +359,29 @@ impl<'a> Task<'a> {
                 }
                 Told::Difference(difference) => difference,
             };
-            let line = serde_json::to_string(&difference).map_err(|e| Failure::Journal(e.to_string()))?;
-            writeln!(file, "{line}").map_err(|e| Failure::Journal(e.to_string()))?;
             let examples = examples.entry(difference.class).or_default();
             if examples.len() < EXAMPLES {
                 examples.push(difference.clone());
             }
-            if differences.len() < KEYS_KEPT {
-                differences.push(difference);
-            }
-            Ok(())
+            tell(difference)
         };
-        match kept {
+        match settled.kept {
             Some(kept) => {
                 take(Told::Same(kept.tally()))?;
                 let differences = kept.open.into_values().flat_map(|key| key.differences);
                 differences.map(Told::Difference).try_for_each(&mut take)?;
             }
-            None => self.walk(cx, take).await?,
+            None => self.walk(take).await?,
         }
-        cx.keep(file)?;
         let waived = Class::ALL.into_iter().filter(|c| tally.of(*c) > 0 && self.params.accept.contains(c)).collect();
-        let comparison = Comparison {
+        Ok(Comparison {
             target_bucket_missing: !self.target_exists,
             before: self.rules.before,
             waived,
-            settled_seconds: settled.as_secs_f64(),
+            settled_seconds: settled.waited.as_secs_f64(),
             examples: examples.into_values().flatten().collect(),
             ..tally.into()
-        };
-        Ok(Compared { comparison, differences })
+        })
     }
 
     fn listing(&self) -> Listing {
