@@ -329,18 +329,28 @@ pub enum ReportForm {
 /// What is compared, and how it is printed.
 #[derive(Clone, Debug, Args)]
 pub struct Compare {
-    /// The site and bucket that are right
+    /// The site and bucket that are right; with `--save` and `--against` the only ones
     #[arg(value_name = "SOURCE/BUCKET", required_unless_present = "sandbox", conflicts_with = "sandbox")]
     pub source: Option<Place>,
     /// The site and bucket that are compared with it
-    #[arg(value_name = "TARGET/BUCKET", required_unless_present = "sandbox", conflicts_with = "sandbox")]
+    #[arg(value_name = "TARGET/BUCKET", required_unless_present_any = ["sandbox", "save", "against"], conflicts_with = "sandbox")]
     pub target: Option<Place>,
+    /// Save the listing of the one bucket to this file, which is not there yet, and compare nothing
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["target", "against", "rows", "exclude", "before", "settle", "accept", "sandbox"],
+    )]
+    pub save: Option<PathBuf>,
+    /// Compare the one bucket with this file, which is right
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "settle", "sandbox"])]
+    pub against: Option<PathBuf>,
     /// Print all differences while they are found, in this form; counts go to stderr
     #[arg(long = "format", value_name = "FORM", value_enum)]
     pub rows: Option<RowForm>,
     /// Only keys with this prefix
-    #[arg(long, value_name = "PREFIX", default_value = "", hide_default_value = true)]
-    pub prefix: String,
+    #[arg(long, value_name = "PREFIX")]
+    pub prefix: Option<String>,
     /// Leave out keys like this, e.g. `tmp/*`; repeat it for more
     #[arg(long, value_name = "PATTERN")]
     pub exclude: Vec<String>,

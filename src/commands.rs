@@ -127,6 +127,7 @@ pub async fn execute(cli: Cli) -> Result<Exit, Refusal> {
         }
         Command::Compare(what) => match (&what.source, &what.target, &what.sandbox) {
             (Some(source), Some(target), None) => compare::compare(source, target, &what, json).await,
+            (Some(place), None, None) => compare::with_file(place, &what, json).await,
             (_, _, scenario) => sandbox::compare(&what, scenario.as_deref().unwrap_or_default(), json).await,
         },
         Command::Test(test) => sandbox::test(&third::folder(&global.runs), &test, json).await,

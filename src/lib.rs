@@ -4,7 +4,7 @@
 //!
 //! - **The contract**: [`step`] says what a step kind is, [`steps`] lists the kinds, [`change`] is how anything is changed,
 //!   [`site`] what may be asked of a site, [`failure`] why it could not be done.
-//! - **The data**: [`version`] and [`compare`].
+//! - **The data**: [`version`], [`compare`] and [`inventory`].
 //! - **The language**: [`problem`], [`tree`], [`template`], [`runbook`], [`check`].
 //! - **The record**: [`event`], [`replay`], [`verdict`], [`log`].
 //! - **The run**: [`engine`], [`journal`], [`runs`], [`audit`], [`signature`], [`evidence`].
@@ -22,6 +22,7 @@ pub mod types;
 
 // The data.
 pub mod compare;
+pub mod inventory;
 pub mod version;
 
 // The language.

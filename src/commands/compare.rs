@@ -1,5 +1,6 @@
 //! `compare`: the buckets of two places, version by version, outside of any run.
 
+mod file;
 mod rows;
 
 use std::{collections::BTreeMap, io, path::Path, sync::Arc};
@@ -13,10 +14,11 @@ use super::{Refusal, bind, print, print_json};
 use crate::{
     cli::{Compare, Place},
     event::Progress,
+    inventory::{Header, Reader},
     mask::Masker,
     report::console,
     site::{Site, Wire},
-    steps::versions_compare::{Comparison, VersionsCompare, compare_sites, concurrency},
+    steps::versions_compare::{Comparison, VersionsCompare, compare_sites, compare_with, concurrency},
     types::{BucketName, Role},
     verdict::Exit,
 };
@@ -27,37 +29,60 @@ pub(super) struct Held {
     pub wire: Arc<Wire>,
 }
 
-/// Compares two places whose sites are looked up by their aliases.
-pub(super) async fn compare(source: &Place, target: &Place, what: &Compare, json: bool) -> Result<Exit, Refusal> {
-    let aliases = BTreeMap::from([(Role::source(), source.alias.clone()), (Role::target(), target.alias.clone())]);
-    let mut wires = bind::wires(&aliases, &what.lookup, Path::new("."))?.wires;
-    let (Some(of_source), Some(of_target)) = (wires.remove(&Role::source()), wires.remove(&Role::target())) else {
-        return Err(Refusal::new(Exit::Defect, "a site was looked up, and is not there"));
-    };
-    let (source, target) = (source.clone(), target.clone());
-    between(Held { place: source, wire: of_source }, Held { place: target, wire: of_target }, what, json).await
+/// What is right.
+pub(super) enum Right {
+    Site(Held),
+    File { name: String, versions: Box<Reader> },
 }
 
-/// Compares two places whose sites are known.
-pub(super) async fn between(source: Held, target: Held, what: &Compare, json: bool) -> Result<Exit, Refusal> {
+/// Compares two places whose sites are looked up by their aliases.
+pub(super) async fn compare(source: &Place, target: &Place, what: &Compare, json: bool) -> Result<Exit, Refusal> {
+    between(Right::Site(held(source, what)?), held(target, what)?, what, json).await
+}
+
+/// Saves the listing of one place, or compares it with a file.
+pub(super) async fn with_file(place: &Place, what: &Compare, json: bool) -> Result<Exit, Refusal> {
+    match (&what.save, &what.against) {
+        (Some(save), _) => file::save(place, save, what, json).await,
+        (None, Some(against)) => file::against(against, place, what, json).await,
+        (None, None) => Err(Refusal::new(Exit::Usage, "compare with what? name a second place, or `--against FILE`")),
+    }
+}
+
+fn held(place: &Place, what: &Compare) -> Result<Held, Refusal> {
+    let aliases = BTreeMap::from([(Role::target(), place.alias.clone())]);
+    let found = bind::wires(&aliases, &what.lookup, Path::new("."))?.wires.remove(&Role::target());
+    let wire = found.ok_or_else(|| Refusal::new(Exit::Defect, "a site was looked up, and is not there"))?;
+    Ok(Held { place: place.clone(), wire })
+}
+
+/// Compares a place whose site is known with what is right.
+pub(super) async fn between(right: Right, target: Held, what: &Compare, json: bool) -> Result<Exit, Refusal> {
     if what.rows.is_some() && json {
         return Err(Refusal::new(
             Exit::Usage,
             "`--format` prints differences, `--output json` counts: give one of them",
         ));
     }
-    let params = params(&source.place, &target.place, what)?;
-    let wires =
-        BTreeMap::from([(Role::source(), Arc::clone(&source.wire)), (Role::target(), Arc::clone(&target.wire))]);
-    if source.place.bucket == target.place.bucket {
-        distinct(&wires).await?;
+    let params = params(&right, &target.place, what)?;
+    let heading = heading(&right, &target.place);
+    let mut wires = BTreeMap::from([(Role::target(), Arc::clone(&target.wire))]);
+    if let Right::Site(source) = &right {
+        wires.insert(Role::source(), Arc::clone(&source.wire));
+        if source.place.bucket == target.place.bucket {
+            distinct(&wires).await?;
+        }
     }
     let masker = Masker::new([], []).and(move || wires.values().flat_map(|wire| wire.secrets()).collect());
     let bar = spinner();
     let say = |progress: Progress| bar.set_message(console::describe(&progress));
     let mut rows = what.rows.map(Rows::stdout);
     let take = |difference| rows.as_mut().map_or(Ok(()), |rows| rows.row(&difference));
-    let compared = compare_sites(&params, Site::reading(source.wire), Site::reading(target.wire), &say, take).await;
+    let site = Site::reading(target.wire);
+    let compared = match right {
+        Right::Site(source) => compare_sites(&params, Site::reading(source.wire), site, &say, take).await,
+        Right::File { versions, .. } => compare_with(&params, *versions, site, &say, take).await,
+    };
     bar.finish_and_clear();
     match rows.map_or(Ok(()), Rows::end) {
         // Whoever reads them has had enough; how the rest compares is not known.
@@ -69,7 +94,7 @@ pub(super) async fn between(source: Held, target: Held, what: &Compare, json: bo
     if json {
         print_json(&comparison);
     } else {
-        let text = text(&params, &comparison);
+        let text = text(heading, &comparison);
         // What is on stdout may be read by a program.
         if what.rows.is_some() { anstream::eprintln!("{text}") } else { print(&text) }
     }
@@ -78,17 +103,21 @@ pub(super) async fn between(source: Held, target: Held, what: &Compare, json: bo
 }
 
 /// The parameters that a step would have.
-fn params(source: &Place, target: &Place, what: &Compare) -> Result<VersionsCompare, Refusal> {
+fn params(right: &Right, target: &Place, what: &Compare) -> Result<VersionsCompare, Refusal> {
+    let (name, bucket_name, prefix) = match right {
+        Right::Site(source) => (&source.place.alias, bucket(&source.place)?, what.prefix.clone().unwrap_or_default()),
+        Right::File { name, versions } => (name, bucket(target)?, versions.prefix.clone()),
+    };
     let text = |text: &String| Value::String(text.clone());
     let list = |texts: &[String]| Value::Array(texts.iter().map(text).collect());
     Ok(VersionsCompare {
         // Failures name the places as the command line does.
-        source: Role(source.alias.clone()),
+        source: Role(name.clone()),
         target: Role(target.alias.clone()),
-        bucket: bucket(source)?,
+        bucket: bucket_name,
         target_bucket: Some(bucket(target)?),
         before: what.before.as_ref().map(|time| option("--before", text(time))).transpose()?,
-        prefix: what.prefix.clone(),
+        prefix,
         exclude: option("--exclude", list(&what.exclude))?,
         arn: None,
         settle: option("--settle", text(&what.settle))?,
@@ -130,10 +159,20 @@ fn spinner() -> ProgressBar {
     }
 }
 
+fn heading(right: &Right, target: &Place) -> String {
+    let right = match right {
+        Right::Site(source) => format!("{}/{}", source.place.alias, source.place.bucket),
+        Right::File { name, versions } => {
+            let Header { site, bucket, taken_at, .. } = &versions.header;
+            format!("{name} ({site}/{bucket} at {taken_at})")
+        }
+    };
+    format!("{right} → {}/{}", target.alias, target.bucket)
+}
+
 /// What a person wants to know: the counts, examples, what does not hold, and the verdict.
-fn text(params: &VersionsCompare, comparison: &Comparison) -> String {
-    let VersionsCompare { source, target, bucket, .. } = params;
-    let mut lines = vec![format!("{source}/{bucket} → {target}/{}", params.target_bucket())];
+fn text(heading: String, comparison: &Comparison) -> String {
+    let mut lines = vec![heading];
     let rows = console::comparison(&json!(comparison));
     lines.extend(rows.into_iter().map(|row| format!("  {row}")));
     let findings = comparison.findings();

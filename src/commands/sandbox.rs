@@ -9,7 +9,7 @@ pub(super) use super::test::test;
 use super::{
     Refusal,
     bind::{self, Found},
-    compare::{self, Held},
+    compare::{self, Held, Right},
     load::Loaded,
     print, print_json, run,
 };
@@ -86,7 +86,7 @@ pub(super) async fn compare(what: &Compare, scenario: &str, json: bool) -> Resul
         let wire = wire(&pair, &Role(alias.to_owned()), alias)?;
         Ok::<_, Refusal>(Held { place: Place { alias: alias.to_owned(), bucket }, wire })
     };
-    compare::between(held(SOURCE)?, held(TARGET)?, what, json).await
+    compare::between(Right::Site(held(SOURCE)?), held(TARGET)?, what, json).await
 }
 
 /// Starts a pair and stays until it is stopped.

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::walk::compare_sites;
-pub(super) use self::walk::{Compared, clock, compare, now};
+pub(super) use self::walk::{Compared, clock, compare};
+pub(crate) use self::walk::{compare_sites, compare_with, now};
 use crate::{
     compare::{Class, Difference, Inventory, KeyGlob, Tally},
     event::Finding,

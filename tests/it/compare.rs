@@ -1,5 +1,7 @@
 //! `firedrill compare`: what it prints of two buckets is what really is in them.
 
+mod inventory;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -18,10 +20,13 @@ use crate::{
 
 /// What the two listings of an independent client come to: class, key and version id.
 fn truth(source: &Server, target: &Server, bucket: &str) -> BTreeSet<(String, String, String)> {
-    let index = |server: &Server| -> BTreeMap<(String, String), seed::Entry> {
-        let entries = seed::inventory(server, bucket).into_iter();
-        entries.map(|entry| ((entry.key.clone(), entry.version_id.clone()), entry)).collect()
-    };
+    told(&seed::inventory(source, bucket), &seed::inventory(target, bucket))
+}
+
+fn told(source: &[seed::Entry], target: &[seed::Entry]) -> BTreeSet<(String, String, String)> {
+    fn index(entries: &[seed::Entry]) -> BTreeMap<(String, String), &seed::Entry> {
+        entries.iter().map(|entry| ((entry.key.clone(), entry.version_id.clone()), entry)).collect()
+    }
     let (source, target) = (index(source), index(target));
     let all: BTreeSet<_> = source.keys().chain(target.keys()).collect();
     let class = |id: &(String, String)| match (source.get(id), target.get(id)) {
@@ -240,17 +245,21 @@ fn a_real_pair_is_compared_without_a_change_or_a_journal() {
     };
     run(&["--metadata"]).exit(0).says("EQUAL (exit 0)");
 
-    let removed: Vec<_> = seed::inventory(&pair.target, bucket).into_iter().step_by(9).collect();
-    for entry in &removed {
+    let before = seed::inventory(&pair.target, bucket);
+    drill.clone().args(["compare", &places[1], "--save", "before", "--metadata"]).run().exit(0);
+    for entry in before.iter().step_by(9) {
         seed::delete_version(&pair.target, bucket, &entry.key, &entry.version_id);
     }
     seed::put(&pair.target, bucket, "=stray \"quoted\", only here", b"x");
     let truth = truth(&pair.source, &pair.target, bucket);
     assert!(truth.len() > 20, "{truth:?}");
-    let told = run(&["--format", "jsonl"]).exit(4);
-    assert_eq!(lines(&told), truth);
+    let jsonl = run(&["--format", "jsonl"]).exit(4);
+    assert_eq!(lines(&jsonl), truth);
     let text = run(&[]).exit(4);
+    let file = ["compare", &places[1], "--against", "before", "--format", "jsonl"];
+    let since = drill.clone().args(file).run().exit(4);
+    assert_eq!(lines(&since), told(&before, &seed::inventory(&pair.target, bucket)));
     assert_eq!(proxies.iter().flat_map(Proxy::changing).count(), 0);
     assert!(!drill.folder().join("runs").exists(), "a run was left behind");
-    drill.assert_no_secrets(&[&told, &text], &pair.secrets());
+    drill.assert_no_secrets(&[&jsonl, &text, &since], &pair.secrets());
 }

@@ -7,7 +7,7 @@ use firedrill::{cli::Cli, sites, verdict::Exit};
 
 use crate::case::Firedrill;
 
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -15,6 +15,7 @@ const DOCUMENTS: [&str; 9] = [
     "docs/auditor.md",
     "docs/compare.md",
     "docs/guarantees.md",
+    "docs/inventory.md",
     "docs/journal.md",
     "docs/testing-runbooks.md",
 ];

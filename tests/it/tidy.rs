@@ -29,6 +29,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("verdict", &["replay", "event", "clock"]),
     ("log", &["event", "failure", "replay"]),
     ("compare", &["version"]),
+    ("inventory", &["compare", "version", "digest", "failure"]),
     ("step", &CONTRACT),
     ("site", &CONTRACT),
     ("change", &CONTRACT),
@@ -76,7 +77,7 @@ const CONTRACT: [&str; 13] = [
     "types",
 ];
 
-const EVERYTHING: [&str; 35] = [
+const EVERYTHING: [&str; 36] = [
     "audit",
     "evidence",
     "signature",
@@ -91,6 +92,7 @@ const EVERYTHING: [&str; 35] = [
     "event",
     "failure",
     "human",
+    "inventory",
     "journal",
     "lease",
     "log",

@@ -79,6 +79,118 @@ pub(crate) async fn compare_sites(
     task.tell(settled, take).await
 }
 
+/// Compares what a site holds with versions that come from elsewhere and are right, as [`compare_sites`] does; nothing
+/// is waited for.
+pub(crate) async fn compare_with(
+    params: &VersionsCompare,
+    versions: impl Stream<Error = Failure>,
+    target: Site<Reads>,
+    say: &(dyn Fn(Progress) + Sync),
+    tell: impl FnMut(Difference) -> Result<(), Failure> + Send,
+) -> Result<Comparison, Failure> {
+    let before = cutoff(params, &target).await?;
+    let target_exists = target.bucket_exists(params.target_bucket()).await?;
+    let scope = Scope::excluding(&params.exclude).map_err(Failure::refused)?;
+    let rules = Rules { before, metadata: params.metadata, scope };
+    let listing = Listing {
+        prefix: params.prefix.clone(),
+        metadata: params.metadata,
+        at_once: usize::from(params.concurrency.get()),
+        ..Listing::default()
+    };
+    let listed = target_exists.then(|| target.versions(params.target_bucket(), listing));
+    let mut telling = Telling::new(tell);
+    walk(Merge::new(versions, listed, &rules), params, say, |told| telling.take(told)).await?;
+    Ok(Comparison { target_bucket_missing: !target_exists, before, ..telling.end(params) })
+}
+
+/// What is newer is left out. By the clock of the site that is right, if it is one.
+async fn cutoff(params: &VersionsCompare, site: &Site<Reads>) -> Result<Option<Timestamp>, Failure> {
+    match params.before {
+        None => Ok(None),
+        Some(Moment::At(at)) => Ok(Some(at)),
+        Some(Moment::Now) => now(site).await.map(Some),
+    }
+}
+
+/// Walks two streams side by side, and gives what it comes to to `take`.
+async fn walk<S: Stream<Error = Failure>, T: Stream<Error = Failure>>(
+    mut merge: Merge<'_, S, T>,
+    params: &VersionsCompare,
+    say: &(dyn Fn(Progress) + Sync),
+    mut take: impl FnMut(Told) -> Result<(), Failure> + Send,
+) -> Result<(), Failure> {
+    let (mut seen, mut differences, mut said) = (Tally::default(), 0, Instant::now());
+    while let Some(told) = merge.next().await.map_err(|broken| failure(params, broken))? {
+        match &told {
+            Told::Difference(_) => differences += 1,
+            Told::Key(_, tally) | Told::Same(tally) => seen += *tally,
+        }
+        if said.elapsed() >= Duration::from_secs(1) {
+            said = Instant::now();
+            let what = format!("comparing, {} so far", human::plural(differences, "difference"));
+            say(Progress {
+                what,
+                done: Some(seen.compared() + seen.left_out + seen.out_of_scope),
+                bytes: Some(seen.source.bytes),
+                ..Progress::default()
+            });
+        }
+        take(told)?;
+    }
+    Ok(())
+}
+
+/// What has been told so far: the numbers, and examples.
+struct Telling<F> {
+    tally: Tally,
+    examples: BTreeMap<Class, Vec<Difference>>,
+    tell: F,
+}
+
+impl<F: FnMut(Difference) -> Result<(), Failure>> Telling<F> {
+    fn new(tell: F) -> Self {
+        Self { tally: Tally::default(), examples: BTreeMap::new(), tell }
+    }
+
+    fn take(&mut self, told: Told) -> Result<(), Failure> {
+        let difference = match told {
+            Told::Key(_, sum) | Told::Same(sum) => {
+                self.tally += sum;
+                return Ok(());
+            }
+            Told::Difference(difference) => difference,
+        };
+        let examples = self.examples.entry(difference.class).or_default();
+        if examples.len() < EXAMPLES {
+            examples.push(difference.clone());
+        }
+        (self.tell)(difference)
+    }
+
+    fn end(self, params: &VersionsCompare) -> Comparison {
+        let tally = self.tally;
+        let waived = Class::ALL.into_iter().filter(|c| tally.of(*c) > 0 && params.accept.contains(c)).collect();
+        Comparison { waived, examples: self.examples.into_values().flatten().collect(), ..tally.into() }
+    }
+}
+
+fn failure(params: &VersionsCompare, broken: Broken<Failure>) -> Failure {
+    match broken {
+        Broken::Stream(failure) => failure,
+        Broken::OutOfOrder { which, key, after } => {
+            let role = match which {
+                Which::Source => &params.source,
+                Which::Target => &params.target,
+            };
+            Failure::refused(format!("{role} lists key `{key}` after `{after}`, so nothing can be compared"))
+        }
+        Broken::Disk(why) => Failure::Journal(format!(
+            "versions of one key that do not fit into memory could not be kept in a temporary file: {why}"
+        )),
+    }
+}
+
 /// What the source's rules and its versioning can replicate, and what the runbook excludes.
 async fn scope(
     source: &Site<Reads>,
@@ -234,11 +346,7 @@ impl<'a> Task<'a> {
         say: &'a (dyn Fn(Progress) + Sync),
     ) -> Result<Self, Failure> {
         // The cutoff comes first: what is written from here on is newer.
-        let before = match params.before {
-            None => None,
-            Some(Moment::At(at)) => Some(at),
-            Some(Moment::Now) => Some(now(&source).await?),
-        };
+        let before = cutoff(params, &source).await?;
         if !source.bucket_exists(&params.bucket).await? {
             return Err(Failure::refused(format!("bucket `{}` does not exist on {}", params.bucket, params.source)));
         }
@@ -275,29 +383,11 @@ impl<'a> Task<'a> {
     }
 
     /// Walks everything and gives what it comes to to `take`.
-    async fn walk(&self, mut take: impl FnMut(Told) -> Result<(), Failure> + Send) -> Result<(), Failure> {
+    async fn walk(&self, take: impl FnMut(Told) -> Result<(), Failure> + Send) -> Result<(), Failure> {
         let listing = Listing { at_once: usize::from(self.params.concurrency.get()), ..self.listing() };
         let target = self.target_exists.then(|| self.target.versions(self.params.target_bucket(), listing.clone()));
-        let mut merge = Merge::new(self.source.versions(&self.params.bucket, listing), target, &self.rules);
-        let (mut seen, mut differences, mut said) = (Tally::default(), 0, Instant::now());
-        while let Some(told) = merge.next().await.map_err(|broken| self.failure(broken))? {
-            match &told {
-                Told::Difference(_) => differences += 1,
-                Told::Key(_, tally) | Told::Same(tally) => seen += *tally,
-            }
-            if said.elapsed() >= Duration::from_secs(1) {
-                said = Instant::now();
-                let what = format!("comparing, {} so far", human::plural(differences, "difference"));
-                (self.say)(Progress {
-                    what,
-                    done: Some(seen.compared() + seen.left_out + seen.out_of_scope),
-                    bytes: Some(seen.source.bytes),
-                    ..Progress::default()
-                });
-            }
-            take(told)?;
-        }
-        Ok(())
+        let merge = Merge::new(self.source.versions(&self.params.bucket, listing), target, &self.rules);
+        walk(merge, self.params, self.say, take).await
     }
 
     async fn collect(&self) -> Result<Round, Failure> {
@@ -334,7 +424,7 @@ impl<'a> Task<'a> {
         let target = self.target_exists.then(|| of_key(self.target.versions(self.params.target_bucket(), listing)));
         let mut merge = Merge::new(source, target, &self.rules);
         let mut key = Key::default();
-        while let Some(told) = merge.next().await.map_err(|broken| self.failure(broken))? {
+        while let Some(told) = merge.next().await.map_err(|broken| failure(self.params, broken))? {
             match told {
                 Told::Difference(difference) => key.differences.push(difference),
                 Told::Key(_, tally) | Told::Same(tally) => key.tally += tally,
@@ -347,40 +437,22 @@ impl<'a> Task<'a> {
     async fn tell(
         &self,
         settled: Settled,
-        mut tell: impl FnMut(Difference) -> Result<(), Failure> + Send,
+        tell: impl FnMut(Difference) -> Result<(), Failure> + Send,
     ) -> Result<Comparison, Failure> {
-        let mut tally = Tally::default();
-        let mut examples: BTreeMap<Class, Vec<Difference>> = BTreeMap::new();
-        let mut take = |told: Told| -> Result<(), Failure> {
-            let difference = match told {
-                Told::Key(_, sum) | Told::Same(sum) => {
-                    tally += sum;
-                    return Ok(());
-                }
-                Told::Difference(difference) => difference,
-            };
-            let examples = examples.entry(difference.class).or_default();
-            if examples.len() < EXAMPLES {
-                examples.push(difference.clone());
-            }
-            tell(difference)
-        };
+        let mut telling = Telling::new(tell);
         match settled.kept {
             Some(kept) => {
-                take(Told::Same(kept.tally()))?;
+                telling.take(Told::Same(kept.tally()))?;
                 let differences = kept.open.into_values().flat_map(|key| key.differences);
-                differences.map(Told::Difference).try_for_each(&mut take)?;
+                differences.map(Told::Difference).try_for_each(|told| telling.take(told))?;
             }
-            None => self.walk(take).await?,
+            None => self.walk(|told| telling.take(told)).await?,
         }
-        let waived = Class::ALL.into_iter().filter(|c| tally.of(*c) > 0 && self.params.accept.contains(c)).collect();
         Ok(Comparison {
             target_bucket_missing: !self.target_exists,
             before: self.rules.before,
-            waived,
             settled_seconds: settled.waited.as_secs_f64(),
-            examples: examples.into_values().flatten().collect(),
-            ..tally.into()
+            ..telling.end(self.params)
         })
     }
 
@@ -389,22 +461,6 @@ impl<'a> Task<'a> {
             prefix: self.params.prefix.clone(),
             metadata: self.params.metadata || self.rules.scope.needs_tags(),
             ..Listing::default()
-        }
-    }
-
-    fn failure(&self, broken: Broken<Failure>) -> Failure {
-        match broken {
-            Broken::Stream(failure) => failure,
-            Broken::OutOfOrder { which, key, after } => {
-                let role = match which {
-                    Which::Source => &self.params.source,
-                    Which::Target => &self.params.target,
-                };
-                Failure::refused(format!("{role} lists key `{key}` after `{after}`, so nothing can be compared"))
-            }
-            Broken::Disk(why) => Failure::Journal(format!(
-                "versions of one key that do not fit into memory could not be kept in a temporary file: {why}"
-            )),
         }
     }
 }
@@ -417,7 +473,7 @@ pub(in crate::steps) async fn clock<A: Access>(site: &Site<A>) -> Result<Timesta
 
 /// This moment by the site's clock. It tells whole seconds, so the turn to the next one is waited for: all that was
 /// written before is older than it.
-pub(in crate::steps) async fn now<A: Access>(site: &Site<A>) -> Result<Timestamp, Failure> {
+pub(crate) async fn now<A: Access>(site: &Site<A>) -> Result<Timestamp, Failure> {
     let first = clock(site).await?;
     for _ in 0..20 {
         sleep(Duration::from_millis(100)).await;
