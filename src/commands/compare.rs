@@ -14,6 +14,7 @@ use super::{Refusal, bind, print, print_json};
 use crate::{
     cli::{Compare, Place},
     event::Progress,
+    failure::Failure,
     inventory::{Header, Reader},
     mask::Masker,
     report::console,
@@ -90,7 +91,12 @@ pub(super) async fn between(right: Right, target: Held, what: &Compare, json: bo
         Err(e) => return Err(Refusal::new(Exit::Broke, format!("the differences cannot be written: {e}"))),
         Ok(()) => {}
     }
-    let comparison = compared.map_err(|failure| bind::broken(&failure, &masker))?;
+    let comparison = match compared {
+        Ok(comparison) => comparison,
+        // There is no journal: what did not fit into memory could not be kept in a temporary file.
+        Err(Failure::Journal(why)) => return Err(Refusal::new(Exit::Broke, why)),
+        Err(failure) => return Err(bind::broken(&failure, &masker)),
+    };
     if json {
         print_json(&comparison);
     } else {
