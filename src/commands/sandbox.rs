@@ -14,7 +14,7 @@ use super::{
     print, print_json, run,
 };
 use crate::{
-    cli::{Bind, Compare, Go, Place},
+    cli::{self, Bind, Compare, Go},
     human::plural,
     problem::Level,
     runs::Place,
@@ -84,7 +84,7 @@ pub(super) async fn compare(what: &Compare, scenario: &str, json: bool) -> Resul
     let held = |alias: &str| {
         let bucket = pair.scenario.bucket.clone();
         let wire = wire(&pair, &Role(alias.to_owned()), alias)?;
-        Ok::<_, Refusal>(Held { place: Place { alias: alias.to_owned(), bucket }, wire })
+        Ok::<_, Refusal>(Held { place: cli::Place { alias: alias.to_owned(), bucket }, wire })
     };
     compare::between(Right::Site(held(SOURCE)?), held(TARGET)?, what, json).await
 }
