@@ -93,13 +93,15 @@ fn a_program_that_is_killed_anywhere_is_resumed_with_every_change_once() {
         running.wait_for_line(&watched.drill, |l| l["seq"].as_u64() >= Some(line));
         thread::sleep(Duration::from_millis(millis));
         let ended = running.kill().code;
-        if ended != 0 {
-            assert_eq!(ended, 128 + 9);
+        // One that died after its last line has nothing to go on with.
+        let left = watched.drill.events("run_ended").is_empty();
+        assert!(ended == 0 || ended == 128 + 9, "it ended with {ended}");
+        if left {
             watched.resume().run().exit(0).says("HELD");
         }
         assert_eq!(watched.effects(), wanted, "killed {millis} ms after line {line}");
         assert_audited(&watched.drill);
-        ended != 0
+        left
     });
     let resumed = killed.iter().filter(|killed| **killed).count();
     assert!(resumed >= 12, "only {resumed} of {} were still running", killed.len());
