@@ -6,3 +6,4 @@ pub mod document;
 pub mod facts;
 pub mod junit;
 pub mod summary;
+pub(crate) mod xml;

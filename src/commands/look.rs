@@ -10,11 +10,11 @@ use crate::{
     audit::Audited,
     check,
     cli::Schema,
-    event::Observer,
+    event::{Observer, Verdict},
     human::{duration, plural},
     journal::JOURNAL,
     problem,
-    replay::RunState,
+    replay::{Phase, RunState},
     report::{self, console::Console},
     runs::Place,
     schema, steps,
@@ -80,7 +80,7 @@ pub(super) fn runs(runs: &Place, json: bool) -> Result<Exit, Refusal> {
                 let verdict = verdict_word(&state);
                 let took = crate::clock::seconds_between(state.started_at, state.last_at);
                 let sites: Vec<_> = state.started.sites.iter().map(|(r, s)| format!("{r}={}", s.alias)).collect();
-                table.add_row([id, &state.started.runbook, &verdict, &duration(took), &sites.join(" ")]);
+                table.add_row([id.as_str(), &state.started.runbook, verdict, &duration(took), &sites.join(" ")]);
                 rows.push(json!({
                     "run": id, "runbook": state.started.runbook, "verdict": verdict, "seconds": took,
                     "started_at": state.started_at, "rto": verdict::rto(&state),
@@ -102,15 +102,13 @@ pub(super) fn runs(runs: &Place, json: bool) -> Result<Exit, Refusal> {
     Ok(Exit::Held)
 }
 
-pub(super) fn verdict_word(state: &RunState) -> String {
-    use crate::replay::Phase;
+pub(super) fn verdict_word(state: &RunState) -> &'static str {
     let (verdict, _) = verdict::verdict(state);
-    let word = serde_json::to_value(verdict).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
     match state.phase {
-        Phase::Ended(_) => word,
-        Phase::Interrupted(_) => "interrupted".into(),
-        Phase::Running | Phase::Finishing if word == "waiting" => word,
-        Phase::Running | Phase::Finishing => "not ended".into(),
+        Phase::Ended(_) => verdict.word(),
+        Phase::Interrupted(_) => "interrupted",
+        Phase::Running | Phase::Finishing if verdict == Verdict::Waiting => verdict.word(),
+        Phase::Running | Phase::Finishing => "not ended",
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
-use super::facts::{Report, Step};
+use super::{
+    facts::{Report, Step},
+    xml::{attributes, escaped, properties},
+};
 use crate::event::Verdict;
 
 /// The report as JUnit XML. What did not hold is a `failure`, what could not be done an `error`.
@@ -10,27 +13,22 @@ pub fn junit(report: &Report) -> String {
     let mut cases: Vec<Case> = report.steps.iter().flat_map(|step| of_step(report, step)).collect();
     cases.push(verdict(report));
     let count = |kind: &str| cases.iter().filter(|case| case.result.is(kind)).count();
-    let counts = format!(
-        "tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" time=\"{:.3}\"",
-        cases.len(),
-        count("failure"),
-        count("error"),
-        count("skipped"),
-        report.seconds
-    );
+    let counts = attributes(&[
+        ("tests", cases.len().to_string()),
+        ("failures", count("failure").to_string()),
+        ("errors", count("error").to_string()),
+        ("skipped", count("skipped").to_string()),
+        ("time", format!("{:.3}", report.seconds)),
+    ]);
     let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
-    let _ = writeln!(text, "<testsuites name=\"firedrill\" {counts}>");
-    let at = report.started_at.strftime("%Y-%m-%dT%H:%M:%S");
-    let _ = writeln!(
-        text,
-        "  <testsuite name=\"{}\" timestamp=\"{at}\" hostname=\"{}\" {counts}>\n    <properties>",
-        escaped(&report.runbook),
-        escaped(&report.host)
-    );
-    for (name, value) in properties(report) {
-        let _ = writeln!(text, "      <property name=\"{}\" value=\"{}\"/>", escaped(&name), escaped(&value));
-    }
-    text.push_str("    </properties>\n");
+    let _ = writeln!(text, "<testsuites name=\"firedrill\"{counts}>");
+    let about = attributes(&[
+        ("name", report.runbook.clone()),
+        ("timestamp", report.started_at.strftime("%Y-%m-%dT%H:%M:%S").to_string()),
+        ("hostname", report.host.clone()),
+    ]);
+    let _ = writeln!(text, "  <testsuite{about}{counts}>");
+    properties(&mut text, 4, &facts(report));
     for case in &cases {
         case.write(&mut text);
     }
@@ -67,8 +65,12 @@ impl Result {
 
 impl Case {
     fn write(&self, text: &mut String) {
-        let (class, name) = (escaped(&self.class), escaped(&self.name));
-        let _ = write!(text, "    <testcase classname=\"{class}\" name=\"{name}\" time=\"{:.3}\"", self.seconds);
+        let about = attributes(&[
+            ("classname", self.class.clone()),
+            ("name", self.name.clone()),
+            ("time", format!("{:.3}", self.seconds)),
+        ]);
+        let _ = write!(text, "    <testcase{about}");
         let inside = match &self.result {
             Result::Passed => String::new(),
             Result::Skipped(why) => format!("      <skipped message=\"{}\"/>\n", escaped(why)),
@@ -89,13 +91,14 @@ impl Case {
 
 fn problem(element: &str, id: &str, text: &str) -> String {
     let first = text.lines().next().unwrap_or_default();
-    format!("      <{element} type=\"{}\" message=\"{}\">{}</{element}>\n", escaped(id), escaped(first), escaped(text))
+    let about = attributes(&[("type", id.to_owned()), ("message", first.to_owned())]);
+    format!("      <{element}{about}>{}</{element}>\n", escaped(text))
 }
 
-fn properties(report: &Report) -> Vec<(String, String)> {
+fn facts(report: &Report) -> Vec<(String, String)> {
     let mut all = vec![
         ("run".to_owned(), report.run.clone()),
-        ("verdict".to_owned(), word(report.verdict)),
+        ("verdict".to_owned(), report.verdict.word().to_owned()),
         ("exit".to_owned(), report.exit.to_string()),
         ("journal_head".to_owned(), report.head.clone()),
         ("waited_seconds".to_owned(), format!("{:.3}", report.waited_seconds)),
@@ -168,37 +171,14 @@ fn step_result(step: &Step) -> Result {
 
 /// A run may end without holding though every step of it holds: late, or never proven.
 fn verdict(report: &Report) -> Case {
-    let word = word(report.verdict);
+    let word = report.verdict.word();
     let text = format!("{word}, exit {}", report.exit);
     let result = match report.verdict {
         _ if !report.ended => Result::Error { id: "not_ended".to_owned(), text: "the run has not ended".to_owned() },
         Verdict::Held => Result::Passed,
-        Verdict::NotHeld | Verdict::Late => Result::Failure { id: word.clone(), text },
-        Verdict::Broke | Verdict::Waiting | Verdict::Cancelled => Result::Error { id: word.clone(), text },
+        Verdict::NotHeld | Verdict::Late => Result::Failure { id: word.to_owned(), text },
+        Verdict::Broke | Verdict::Waiting | Verdict::Cancelled => Result::Error { id: word.to_owned(), text },
     };
     let said = format!("run {}, journal head {}", report.run, report.head);
     Case { class: report.runbook.clone(), name: "verdict".to_owned(), seconds: 0.0, result, said }
-}
-
-fn word(verdict: Verdict) -> String {
-    serde_json::to_value(verdict).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
-/// Text as it may stand in an attribute or an element. What XML 1.0 forbids even as a reference becomes U+FFFD.
-pub(crate) fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&apos;"),
-            // In an attribute they would be read as spaces.
-            '\n' | '\r' | '\t' => out.push_str(&format!("&#{};", u32::from(c))),
-            '\u{0}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
-            _ => out.push(c),
-        }
-    }
-    out
 }

@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use super::report::{Fate, Outcome, Report};
-use crate::report::junit::escaped;
+use crate::report::xml::{attributes, escaped, properties};
 
 /// The report; `moment` is when the tests began, RFC 3339 without a zone as JUnit has it (UTC), `host` where.
 pub fn junit(report: &Report, moment: &str, host: &str) -> String {
@@ -85,33 +85,6 @@ fn element(xml: &mut String, indent: usize, name: &str, own: &[(&str, String)], 
     let _ = writeln!(xml, "{:indent$}<{name}{}>", "", attributes(&all));
 }
 
-fn properties(xml: &mut String, indent: usize, all: &[(&str, String)]) {
-    let _ = writeln!(xml, "{:indent$}<properties>", "");
-    for (name, value) in all {
-        let attributes = attributes(&[("name", (*name).to_owned()), ("value", value.clone())]);
-        let _ = writeln!(xml, "{:indent$}  <property{attributes}/>", "");
-    }
-    let _ = writeln!(xml, "{:indent$}</properties>", "");
-}
-
-fn attributes(all: &[(&str, String)]) -> String {
-    let written: Vec<String> = all.iter().map(|(name, value)| format!(" {name}=\"{}\"", escaped(value))).collect();
-    written.concat()
-}
-
 fn seconds(seconds: f64) -> String {
     format!("{seconds:.3}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_value_is_escaped() {
-        assert_eq!(
-            escaped("a<b> & \"c\" 'd'\n\u{1b}[1m"),
-            "a&lt;b&gt; &amp; &quot;c&quot; &apos;d&apos;&#10;\u{fffd}[1m"
-        );
-    }
 }
